@@ -1,0 +1,3 @@
+//! stdis: a Redis-compatible server built from std alone.
+
+pub mod util;

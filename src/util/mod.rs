@@ -1,0 +1,20 @@
+//! Small pure-code utilities at the bottom floor: bytes in, bytes out, no locks
+//! and no sockets. Nothing here knows about any other room of the server.
+//! What each file is for is told at its top.
+
+// Wall-clock time as integers.
+pub mod clock;
+// Doubles from and to text.
+pub mod float;
+// Glob-style pattern matching.
+pub mod glob;
+// x87 extended precision arithmetic for `INCRBYFLOAT`.
+pub mod longdouble;
+// Integers and sizes from and to text.
+pub mod num;
+// Splitting a line into arguments, and quoting bytes for people.
+pub mod quoting;
+// Random numbers, seeds and ids.
+pub mod random;
+// The keyed hash of keys.
+pub mod siphash;
