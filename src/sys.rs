@@ -1,0 +1,1362 @@
+//! The floor under std: what a server needs from Linux and glibc that std
+//! does not offer. It is the one file with `unsafe`.
+//!
+//! Five sections, each free of the others: the counting allocator behind
+//! `used_memory`, signals, sockets, the process and its limits, and the tests.
+//! Declarations follow the C ABI of 64-bit Linux with glibc 2.33 or later
+//! (x86-64 and aarch64 share every constant and layout used here); std links
+//! libc already, so no crate is needed. Nothing here knows about Redis beyond
+//! the few places that say so.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::ffi::{CStr, CString, c_char, c_int, c_long, c_short, c_uint, c_ulong, c_void};
+use std::fs::{self, File};
+use std::io::{self, IoSlice, IsTerminal};
+use std::mem;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::ptr;
+use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
+use std::time::{Duration, Instant};
+
+#[cfg(not(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64")))]
+compile_error!("the declarations in sys.rs hold for 64-bit Linux with glibc only");
+
+/// The C declarations. Those without pointers, and without a precondition of
+/// any other kind, are marked `safe`.
+mod c {
+    use super::*;
+
+    #[repr(C)]
+    pub struct MallInfo2 {
+        pub arena: usize,
+        pub ordblks: usize,
+        pub smblks: usize,
+        pub hblks: usize,
+        pub hblkhd: usize,
+        pub usmblks: usize,
+        pub fsmblks: usize,
+        pub uordblks: usize,
+        pub fordblks: usize,
+        pub keepcost: usize,
+    }
+
+    #[repr(C)]
+    pub struct SigSet([c_ulong; 16]);
+
+    impl SigSet {
+        pub const EMPTY: SigSet = SigSet([0; 16]);
+    }
+
+    #[repr(C)]
+    pub struct MsgHdr {
+        pub name: *mut c_void,
+        pub namelen: c_uint,
+        pub iov: *const c_void,
+        pub iovlen: usize,
+        pub control: *mut c_void,
+        pub controllen: usize,
+        pub flags: c_int,
+    }
+
+    #[repr(C)]
+    pub struct PollFd {
+        pub fd: c_int,
+        pub events: c_short,
+        pub revents: c_short,
+    }
+
+    #[repr(C)]
+    pub struct SockAddrIn {
+        pub family: u16,
+        pub port_be: u16,
+        pub addr: [u8; 4],
+        pub zero: [u8; 8],
+    }
+
+    #[repr(C)]
+    pub struct SockAddrIn6 {
+        pub family: u16,
+        pub port_be: u16,
+        pub flowinfo: u32,
+        pub addr: [u8; 16],
+        pub scope_id: u32,
+    }
+
+    #[repr(C)]
+    pub struct RLimit {
+        pub soft: u64,
+        pub hard: u64,
+    }
+
+    #[repr(C)]
+    pub struct TimeVal {
+        pub sec: i64,
+        pub usec: i64,
+    }
+
+    #[repr(C)]
+    pub struct RUsage {
+        pub user: TimeVal,
+        pub system: TimeVal,
+        pub rest: [c_long; 14],
+    }
+
+    #[repr(C)]
+    pub struct UtsName(pub [[c_char; 65]; 6]);
+
+    #[repr(C)]
+    pub struct Tm {
+        pub fields: [c_int; 9],
+        pub gmtoff: c_long,
+        pub zone: *const c_char,
+    }
+
+    unsafe extern "C" {
+        pub fn malloc_usable_size(ptr: *mut c_void) -> usize;
+        pub safe fn malloc_trim(pad: usize) -> c_int;
+        pub safe fn mallopt(param: c_int, value: c_int) -> c_int;
+        pub safe fn mallinfo2() -> MallInfo2;
+
+        pub fn sigaddset(set: *mut SigSet, signal: c_int) -> c_int;
+        pub fn pthread_sigmask(how: c_int, set: *const SigSet, old: *mut SigSet) -> c_int;
+        pub fn sigwait(set: *const SigSet, signal: *mut c_int) -> c_int;
+        pub fn signal(signal: c_int, handler: usize) -> usize;
+        pub safe fn _exit(code: c_int) -> !;
+
+        pub safe fn socket(family: c_int, kind: c_int, protocol: c_int) -> c_int;
+        pub fn bind(fd: c_int, addr: *const c_void, len: c_uint) -> c_int;
+        pub safe fn listen(fd: c_int, backlog: c_int) -> c_int;
+        pub fn setsockopt(
+            fd: c_int,
+            level: c_int,
+            name: c_int,
+            value: *const c_void,
+            len: c_uint,
+        ) -> c_int;
+        pub fn recv(fd: c_int, buf: *mut c_void, len: usize, flags: c_int) -> isize;
+        pub fn send(fd: c_int, buf: *const c_void, len: usize, flags: c_int) -> isize;
+        pub fn sendmsg(fd: c_int, msg: *const MsgHdr, flags: c_int) -> isize;
+        pub safe fn shutdown(fd: c_int, how: c_int) -> c_int;
+        pub fn ioctl(fd: c_int, request: c_ulong, ...) -> c_int;
+        pub fn poll(fds: *mut PollFd, count: c_ulong, timeout_ms: c_int) -> c_int;
+
+        pub fn getrlimit(resource: c_int, limit: *mut RLimit) -> c_int;
+        pub fn setrlimit(resource: c_int, limit: *const RLimit) -> c_int;
+        pub fn getrusage(who: c_int, usage: *mut RUsage) -> c_int;
+        pub safe fn sysconf(name: c_int) -> c_long;
+        pub fn uname(name: *mut UtsName) -> c_int;
+        pub fn fork() -> c_int;
+        pub safe fn setsid() -> c_int;
+        pub fn dup2(old: c_int, new: c_int) -> c_int;
+        pub fn localtime_r(time: *const i64, tm: *mut Tm) -> *mut Tm;
+        pub safe fn gettid() -> c_int;
+        pub fn prctl(option: c_int, ...) -> c_int;
+    }
+}
+
+/// Turns the -1 of a C call into the error in `errno`.
+fn check(ret: c_int) -> io::Result<c_int> {
+    if ret == -1 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(ret)
+    }
+}
+
+// ---------------------------------------------------------------------------
+// Memory
+// ---------------------------------------------------------------------------
+
+/// Threads share counters when there are more of them than stripes; a power of
+/// two well above the number of cores that allocate at one instant.
+const STRIPES: usize = 16;
+
+/// What glibc keeps in front of each block: the size word of the chunk.
+const CHUNK_HEADER: usize = 8;
+
+/// Two cache lines wide, because x86-64 prefetches lines in pairs.
+#[repr(align(128))]
+struct Stripe(AtomicI64);
+
+/// Live bytes. One stripe may be negative (a block is freed by another thread
+/// than the one which asked for it); only the sum means anything.
+static LIVE: [Stripe; STRIPES] = [const { Stripe(AtomicI64::new(0)) }; STRIPES];
+
+/// Deals out stripes to new threads in turn; wrapping is harmless.
+static NEXT_STRIPE: AtomicU8 = AtomicU8::new(0);
+
+const NO_STRIPE: u8 = u8::MAX;
+
+thread_local! {
+    /// Initialised by a constant and without a destructor, so that reaching it
+    /// neither allocates nor fails while the thread is being torn down.
+    static STRIPE: Cell<u8> = const { Cell::new(NO_STRIPE) };
+}
+
+#[inline]
+fn count(bytes: i64) {
+    let stripe = STRIPE.try_with(|cell| match cell.get() {
+        NO_STRIPE => {
+            let stripe = NEXT_STRIPE.fetch_add(1, Ordering::Relaxed) % STRIPES as u8;
+            cell.set(stripe);
+            stripe
+        }
+        stripe => stripe,
+    });
+    let stripe = stripe.unwrap_or(0) as usize % STRIPES;
+    LIVE[stripe].0.fetch_add(bytes, Ordering::Relaxed);
+}
+
+/// The bytes that glibc spends on the block at `block`, header included.
+///
+/// # Safety
+/// `block` must be a live block of glibc's malloc.
+#[inline]
+unsafe fn footprint(block: *mut u8) -> i64 {
+    // SAFETY: the caller hands in a live malloc block, all that the call asks.
+    let usable = unsafe { c::malloc_usable_size(block.cast()) };
+    (usable + CHUNK_HEADER) as i64
+}
+
+/// The system allocator, counting what it hands out: see [`used_memory`].
+///
+/// Made the allocator of a program by `#[global_allocator]`. A block is counted
+/// at its real cost in glibc (rounded size and header), not at the size asked
+/// for; each call costs one relaxed addition to a counter that few threads
+/// share.
+pub struct CountingAllocator;
+
+// SAFETY: every block comes from and goes back to `System`, with the caller's
+// own layout; in between only counters change, and they neither allocate nor
+// unwind. On this platform `System` is glibc's malloc (malloc, calloc,
+// posix_memalign, realloc, free), so its blocks may be asked for their size.
+unsafe impl GlobalAlloc for CountingAllocator {
+    #[inline]
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller keeps GlobalAlloc's contract, which is System's.
+        let block = unsafe { System.alloc(layout) };
+        if !block.is_null() {
+            // SAFETY: System has just returned it.
+            count(unsafe { footprint(block) });
+        }
+        block
+    }
+
+    #[inline]
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller keeps GlobalAlloc's contract, which is System's.
+        let block = unsafe { System.alloc_zeroed(layout) };
+        if !block.is_null() {
+            // SAFETY: System has just returned it.
+            count(unsafe { footprint(block) });
+        }
+        block
+    }
+
+    #[inline]
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: the caller gives back a live block of this allocator, which
+        // is one of System's; it is measured before it is freed.
+        unsafe {
+            count(-footprint(block));
+            System.dealloc(block, layout);
+        }
+    }
+
+    #[inline]
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        // SAFETY: as in dealloc: `block` is live until System takes it over.
+        let (before, moved) = unsafe {
+            let before = footprint(block);
+            (before, System.realloc(block, layout, new_size))
+        };
+        // A null pointer says that the old block stays as it was.
+        if !moved.is_null() {
+            // SAFETY: System has just returned it.
+            count(unsafe { footprint(moved) } - before);
+        }
+        moved
+    }
+}
+
+/// The bytes in live blocks, as glibc accounts for them: rounding and headers
+/// are in, free memory that the allocator keeps is not. Thread stacks and
+/// mapped files are no part of it. Always 0 unless [`CountingAllocator`] is
+/// the global allocator.
+///
+/// Sums 16 counters without a lock; while other threads allocate the result is
+/// as blurred as the instant it is taken at.
+pub fn used_memory() -> usize {
+    let sum: i64 = LIVE.iter().map(|s| s.0.load(Ordering::Relaxed)).sum();
+    sum.max(0) as usize
+}
+
+/// Gives the free memory of the allocator back to the system (`MEMORY PURGE`).
+/// True if anything was given back.
+pub fn trim() -> bool {
+    c::malloc_trim(0) == 1
+}
+
+/// What glibc reports on its heaps, in bytes; see mallinfo2(3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AllocStats {
+    /// Taken from the system for the arenas, in use or free.
+    pub arena: usize,
+    /// In blocks large enough to have a mapping of their own.
+    pub mmapped: usize,
+    /// In live blocks of the arenas (with those cached by threads).
+    pub in_use: usize,
+    /// In free blocks of the arenas.
+    pub free: usize,
+    /// The part of `free` that lies at the end of the main heap, where it can
+    /// be given back to the system.
+    pub releasable: usize,
+}
+
+/// Asks glibc about its heaps. Walks the free lists of every arena under its
+/// lock: fit for `MEMORY STATS`, not for every command.
+pub fn allocator_stats() -> AllocStats {
+    let info = c::mallinfo2();
+    AllocStats {
+        arena: info.arena,
+        mmapped: info.hblkhd,
+        in_use: info.uordblks,
+        free: info.fordblks,
+        releasable: info.keepcost,
+    }
+}
+
+/// Sets glibc's malloc up for a server with many threads. Call it first thing
+/// in `main`.
+///
+/// - `arenas`: the most arenas that threads are spread over. glibc's default
+///   of 8 per core scatters the free memory of thousands of threads.
+/// - `mmap_threshold`: blocks of this many bytes get a mapping of their own;
+///   glibc before 2.35 refuses more than 32 MiB. Fixing it stops glibc from
+///   raising it by itself whenever a large block is freed.
+/// - `trim_threshold`: free bytes at the end of the heap that are kept rather
+///   than given back.
+///
+/// True if glibc took all three.
+pub fn tune_allocator(arenas: usize, mmap_threshold: usize, trim_threshold: usize) -> bool {
+    const M_TRIM_THRESHOLD: c_int = -1;
+    const M_MMAP_THRESHOLD: c_int = -3;
+    const M_ARENA_MAX: c_int = -8;
+    let set = |param, value: usize| c::mallopt(param, clamp_to_int(value as u64)) == 1;
+    let arenas = set(M_ARENA_MAX, arenas.max(1));
+    let mmap = set(M_MMAP_THRESHOLD, mmap_threshold);
+    let trim = set(M_TRIM_THRESHOLD, trim_threshold);
+    arenas && mmap && trim
+}
+
+fn clamp_to_int(value: u64) -> c_int {
+    c_int::try_from(value).unwrap_or(c_int::MAX)
+}
+
+// ---------------------------------------------------------------------------
+// Signals
+// ---------------------------------------------------------------------------
+
+const SIGHUP: c_int = 1;
+const SIGINT: c_int = 2;
+const SIGPIPE: c_int = 13;
+const SIGTERM: c_int = 15;
+
+/// A request to stop, from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    /// SIGTERM.
+    Terminate,
+    /// SIGINT, mostly Ctrl-C.
+    Interrupt,
+}
+
+impl Signal {
+    /// The name as Redis logs it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Signal::Terminate => "SIGTERM",
+            Signal::Interrupt => "SIGINT",
+        }
+    }
+}
+
+fn stop_signals() -> c::SigSet {
+    let mut set = c::SigSet::EMPTY;
+    for signal in [SIGTERM, SIGINT] {
+        // SAFETY: `set` is a valid, zeroed (which is to say empty) signal set.
+        // The call fails only for numbers that are no signal.
+        unsafe { c::sigaddset(&mut set, signal) };
+    }
+    set
+}
+
+/// Blocks SIGTERM and SIGINT, to be taken by [`wait_for_signal`], and ignores
+/// SIGHUP and SIGPIPE as Redis does. No handler ever runs.
+///
+/// Call it in `main` before any thread is started: a thread inherits the mask
+/// of its creator, and one thread that leaves a stop signal open is enough for
+/// the signal to end the process there and then.
+pub fn install_signals() -> io::Result<()> {
+    const SIG_DFL: usize = 0;
+    const SIG_IGN: usize = 1;
+    const SIG_ERR: usize = usize::MAX;
+    const SIG_BLOCK: c_int = 0;
+    // A shell starts background jobs with SIGINT ignored, so the stop signals
+    // are put back to a disposition that does not drop them.
+    for (signal, disposition) in [
+        (SIGPIPE, SIG_IGN),
+        (SIGHUP, SIG_IGN),
+        (SIGTERM, SIG_DFL),
+        (SIGINT, SIG_DFL),
+    ] {
+        // SAFETY: neither disposition is the address of a handler, so no code
+        // of ours can come to run in a signal's context.
+        if unsafe { c::signal(signal, disposition) } == SIG_ERR {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    let set = stop_signals();
+    // SAFETY: `set` is initialised and outlives the call; the old mask is not
+    // asked for.
+    match unsafe { c::pthread_sigmask(SIG_BLOCK, &set, ptr::null_mut()) } {
+        0 => Ok(()),
+        code => Err(io::Error::from_raw_os_error(code)),
+    }
+}
+
+/// Sleeps until SIGTERM or SIGINT arrives, and returns it. For one dedicated
+/// thread that calls it in a loop, so that a second signal can be answered by
+/// stopping at once. [`install_signals`] comes first.
+pub fn wait_for_signal() -> Signal {
+    let set = stop_signals();
+    loop {
+        let mut signal = 0;
+        // SAFETY: both point to initialised locals which outlive the call.
+        // Its one documented failure is a set with invalid signals.
+        unsafe { c::sigwait(&set, &mut signal) };
+        match signal {
+            SIGTERM => return Signal::Terminate,
+            SIGINT => return Signal::Interrupt,
+            _ => {}
+        }
+    }
+}
+
+/// Ends the process at once: no destructor, no flush, no wait for a thread.
+pub fn exit_now(code: i32) -> ! {
+    c::_exit(code)
+}
+
+// ---------------------------------------------------------------------------
+// Sockets
+// ---------------------------------------------------------------------------
+
+const AF_INET: c_int = 2;
+const AF_INET6: c_int = 10;
+const SOCK_STREAM: c_int = 1;
+const SOCK_CLOEXEC: c_int = 0o2000000;
+const SOL_SOCKET: c_int = 1;
+const SO_REUSEADDR: c_int = 2;
+const SO_KEEPALIVE: c_int = 9;
+const IPPROTO_TCP: c_int = 6;
+const TCP_KEEPIDLE: c_int = 4;
+const TCP_KEEPINTVL: c_int = 5;
+const TCP_KEEPCNT: c_int = 6;
+const IPPROTO_IPV6: c_int = 41;
+const IPV6_V6ONLY: c_int = 26;
+const MSG_DONTWAIT: c_int = 0x40;
+const MSG_NOSIGNAL: c_int = 0x4000;
+const FIONREAD: c_ulong = 0x541B;
+const SIOCOUTQ: c_ulong = 0x5411;
+const POLLIN: c_short = 0x1;
+const POLLOUT: c_short = 0x4;
+const POLLERR: c_short = 0x8;
+const POLLHUP: c_short = 0x10;
+const POLLRDHUP: c_short = 0x2000;
+
+/// The most slices that Linux takes in one call.
+const IOV_MAX: usize = 1024;
+
+/// Repeats a call for as long as a signal interrupts it.
+#[inline]
+fn retry(mut call: impl FnMut() -> isize) -> io::Result<usize> {
+    loop {
+        match call() {
+            -1 => {
+                let error = io::Error::last_os_error();
+                if error.kind() != io::ErrorKind::Interrupted {
+                    return Err(error);
+                }
+            }
+            done => return Ok(done as usize),
+        }
+    }
+}
+
+#[inline]
+fn recv(fd: impl AsFd, buf: &mut [u8], flags: c_int) -> io::Result<usize> {
+    let fd = fd.as_fd();
+    // SAFETY: the kernel writes at most `buf.len()` bytes, all into `buf`,
+    // which is borrowed for the call; `fd` is borrowed and therefore open.
+    retry(|| unsafe { c::recv(fd.as_raw_fd(), buf.as_mut_ptr().cast(), buf.len(), flags) })
+}
+
+#[inline]
+fn send(fd: impl AsFd, buf: &[u8], flags: c_int) -> io::Result<usize> {
+    let fd = fd.as_fd();
+    // SAFETY: the kernel reads at most `buf.len()` bytes of `buf`, which is
+    // borrowed for the call; `fd` is borrowed and therefore open.
+    retry(|| unsafe { c::send(fd.as_raw_fd(), buf.as_ptr().cast(), buf.len(), flags) })
+}
+
+/// Reads what has arrived, and fails with `WouldBlock` if that is nothing,
+/// whatever the mode of the socket. 0 is the end of the stream (or `buf` was
+/// empty).
+#[inline]
+pub fn recv_nonblocking(fd: impl AsFd, buf: &mut [u8]) -> io::Result<usize> {
+    recv(fd, buf, MSG_DONTWAIT)
+}
+
+/// Reads what has arrived, waiting for it if the socket is a blocking one (and
+/// failing with `WouldBlock` once its read timeout is over). 0 is the end of
+/// the stream (or `buf` was empty).
+#[inline]
+pub fn recv_blocking(fd: impl AsFd, buf: &mut [u8]) -> io::Result<usize> {
+    recv(fd, buf, 0)
+}
+
+/// Sends as much as the socket buffer takes now, and fails with `WouldBlock`
+/// if that is nothing, whatever the mode of the socket.
+#[inline]
+pub fn send_nonblocking(fd: impl AsFd, buf: &[u8]) -> io::Result<usize> {
+    send(fd, buf, MSG_DONTWAIT | MSG_NOSIGNAL)
+}
+
+/// Sends `buf`, waiting for room if the socket is a blocking one. As with any
+/// `write`, less than all may be sent (a write timeout cuts it short).
+#[inline]
+pub fn send_blocking(fd: impl AsFd, buf: &[u8]) -> io::Result<usize> {
+    send(fd, buf, MSG_NOSIGNAL)
+}
+
+/// As [`send_nonblocking`], from several slices in turn. Returns the bytes sent
+/// over all; slices beyond the 1024th are left for the next call.
+#[inline]
+pub fn sendv_nonblocking(fd: impl AsFd, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+    let fd = fd.as_fd();
+    let msg = c::MsgHdr {
+        name: ptr::null_mut(),
+        namelen: 0,
+        iov: bufs.as_ptr().cast(),
+        iovlen: bufs.len().min(IOV_MAX),
+        control: ptr::null_mut(),
+        controllen: 0,
+        flags: 0,
+    };
+    // SAFETY: std guarantees that IoSlice has the layout of iovec; the slices
+    // and what they point to are borrowed for the call and only read. Name and
+    // control data are absent, with length 0.
+    retry(|| unsafe { c::sendmsg(fd.as_raw_fd(), &msg, MSG_DONTWAIT | MSG_NOSIGNAL) })
+}
+
+fn set_option(fd: impl AsFd, level: c_int, name: c_int, value: c_int) -> io::Result<()> {
+    let len = mem::size_of::<c_int>() as c_uint;
+    // SAFETY: the kernel reads `len` bytes of `value`, a local of that size.
+    check(unsafe {
+        c::setsockopt(
+            fd.as_fd().as_raw_fd(),
+            level,
+            name,
+            (&raw const value).cast(),
+            len,
+        )
+    })
+    .map(drop)
+}
+
+/// TCP keepalive as Redis' `tcp-keepalive` sets it: the first probe after
+/// `interval_secs` of silence, the next ones a third of that apart, and the
+/// peer is given up after three. 0 turns keepalive off.
+pub fn set_keepalive(fd: impl AsFd, interval_secs: u32) -> io::Result<()> {
+    let fd = fd.as_fd();
+    if interval_secs == 0 {
+        return set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 0);
+    }
+    // Linux accepts no more than 32767 seconds.
+    let idle = interval_secs.min(32767) as c_int;
+    set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1)?;
+    set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, idle)?;
+    set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, (idle / 3).max(1))?;
+    set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, 3)
+}
+
+/// Ends a connection in both directions: reads and writes that wait in other
+/// threads return, and the peer sees the end of the stream.
+pub fn shutdown(fd: impl AsFd) -> io::Result<()> {
+    const SHUT_RDWR: c_int = 2;
+    check(c::shutdown(fd.as_fd().as_raw_fd(), SHUT_RDWR)).map(drop)
+}
+
+/// Ends the sending direction only; what was sent before still arrives.
+pub fn shutdown_send(fd: impl AsFd) -> io::Result<()> {
+    const SHUT_WR: c_int = 1;
+    check(c::shutdown(fd.as_fd().as_raw_fd(), SHUT_WR)).map(drop)
+}
+
+/// Lets reads and writes return `WouldBlock` instead of waiting, or not.
+pub fn set_nonblocking(fd: impl AsFd, on: bool) -> io::Result<()> {
+    const FIONBIO: c_ulong = 0x5421;
+    let mut on = c_int::from(on);
+    // SAFETY: the request reads one int at the pointer, a live local.
+    check(unsafe { c::ioctl(fd.as_fd().as_raw_fd(), FIONBIO, &raw mut on) }).map(drop)
+}
+
+/// Lets blocking reads return `WouldBlock` after this many milliseconds; 0 lets
+/// them wait for ever.
+pub fn set_receive_timeout(fd: impl AsFd, ms: u32) -> io::Result<()> {
+    const SO_RCVTIMEO: c_int = 20;
+    let time = [i64::from(ms / 1000), i64::from(ms % 1000) * 1000];
+    let len = mem::size_of_val(&time) as c_uint;
+    // SAFETY: the kernel reads one timeval, two 64-bit words, at a live local.
+    let set = unsafe {
+        c::setsockopt(
+            fd.as_fd().as_raw_fd(),
+            SOL_SOCKET,
+            SO_RCVTIMEO,
+            (&raw const time).cast(),
+            len,
+        )
+    };
+    check(set).map(drop)
+}
+
+/// Sets the backlog of a bound stream socket, and makes it listen. On one that
+/// listens already (std's listeners do, with a backlog of their choice) the
+/// new backlog replaces the old; the system caps it at `somaxconn`.
+pub fn listen(fd: impl AsFd, backlog: u32) -> io::Result<()> {
+    let backlog = clamp_to_int(backlog.into());
+    check(c::listen(fd.as_fd().as_raw_fd(), backlog)).map(drop)
+}
+
+/// A listening TCP socket, closed on exec, that can take over an address whose
+/// old connections linger. An IPv6 one takes IPv6 only, so that `0.0.0.0` and
+/// `::` can be bound side by side.
+pub fn bind_tcp(addr: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
+    let family = if addr.is_ipv4() { AF_INET } else { AF_INET6 };
+    let raw = check(c::socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0))?;
+    // SAFETY: the descriptor is new, open, and nobody else knows of it.
+    let fd = unsafe { OwnedFd::from_raw_fd(raw) };
+    set_option(&fd, SOL_SOCKET, SO_REUSEADDR, 1)?;
+    match addr {
+        SocketAddr::V4(v4) => bind(
+            &fd,
+            &c::SockAddrIn {
+                family: AF_INET as u16,
+                port_be: v4.port().to_be(),
+                addr: v4.ip().octets(),
+                zero: [0; 8],
+            },
+        )?,
+        SocketAddr::V6(v6) => {
+            set_option(&fd, IPPROTO_IPV6, IPV6_V6ONLY, 1)?;
+            bind(
+                &fd,
+                &c::SockAddrIn6 {
+                    family: AF_INET6 as u16,
+                    port_be: v6.port().to_be(),
+                    flowinfo: v6.flowinfo(),
+                    addr: v6.ip().octets(),
+                    scope_id: v6.scope_id(),
+                },
+            )?;
+        }
+    }
+    listen(&fd, backlog)?;
+    Ok(TcpListener::from(fd))
+}
+
+/// `T` is one of the two socket addresses.
+fn bind<T>(fd: &OwnedFd, addr: &T) -> io::Result<()> {
+    let len = mem::size_of::<T>() as c_uint;
+    // SAFETY: the kernel reads `len` bytes at `addr`, the size of what is there.
+    check(unsafe { c::bind(fd.as_raw_fd(), ptr::from_ref(addr).cast(), len) }).map(drop)
+}
+
+fn queued(fd: impl AsFd, request: c_ulong) -> io::Result<usize> {
+    let mut bytes: c_int = 0;
+    // SAFETY: both requests store one int at the pointer, a live local.
+    check(unsafe { c::ioctl(fd.as_fd().as_raw_fd(), request, &raw mut bytes) })?;
+    Ok(bytes.max(0) as usize)
+}
+
+/// The bytes that have arrived and are not read yet.
+pub fn pending_input(fd: impl AsFd) -> io::Result<usize> {
+    queued(fd, FIONREAD)
+}
+
+/// The bytes sent but not acknowledged by the peer yet (on a Unix socket: not
+/// read by the peer yet, and with the kernel's own overhead).
+pub fn send_queue(fd: impl AsFd) -> io::Result<usize> {
+    queued(fd, SIOCOUTQ)
+}
+
+/// Whether the peer has closed or reset the connection, or shut down its
+/// sending side, even if input that it sent before is still unread.
+///
+/// Asks by poll(2) and not by a peek: a peek sees no further than unread input,
+/// and it eats the pending error of a reset, which the next read then misses.
+pub fn peer_gone(fd: impl AsFd) -> bool {
+    match poll(fd, POLLRDHUP, 0) {
+        Ok(events) => events & (POLLRDHUP | POLLHUP | POLLERR) != 0,
+        Err(_) => false,
+    }
+}
+
+/// Waits until a read would not block: input, the end of the stream, or an
+/// error. False when `timeout_ms` went by first; a negative one waits for ever.
+pub fn wait_readable(fd: impl AsFd, timeout_ms: i32) -> io::Result<bool> {
+    poll(fd, POLLIN, timeout_ms).map(|events| events != 0)
+}
+
+/// Waits until a write would not block: room in the socket buffer, or an error.
+/// False when `timeout_ms` went by first; a negative one waits for ever.
+pub fn wait_writable(fd: impl AsFd, timeout_ms: i32) -> io::Result<bool> {
+    poll(fd, POLLOUT, timeout_ms).map(|events| events != 0)
+}
+
+/// poll(2) on one descriptor; the events that hold, 0 after the timeout.
+fn poll(fd: impl AsFd, events: c_short, timeout_ms: i32) -> io::Result<c_short> {
+    let fd = fd.as_fd();
+    let deadline = match u64::try_from(timeout_ms) {
+        Ok(ms) if ms > 0 => Some(Instant::now() + Duration::from_millis(ms)),
+        _ => None,
+    };
+    let mut left_ms = timeout_ms;
+    loop {
+        let mut entry = c::PollFd {
+            fd: fd.as_raw_fd(),
+            events,
+            revents: 0,
+        };
+        // SAFETY: exactly one entry is passed, a live local.
+        match check(unsafe { c::poll(&mut entry, 1, left_ms) }) {
+            Ok(_) => return Ok(entry.revents),
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+            Err(_) => {}
+        }
+        if let Some(deadline) = deadline {
+            let left = deadline.saturating_duration_since(Instant::now());
+            // Rounded up, so as not to spin through the last millisecond.
+            left_ms = clamp_to_int(left.as_micros().div_ceil(1000) as u64);
+        }
+    }
+}
+
+// ---------------------------------------------------------------------------
+// Process
+// ---------------------------------------------------------------------------
+
+const RLIMIT_NOFILE: c_int = 7;
+const SC_CLK_TCK: c_int = 2;
+const SC_PAGESIZE: c_int = 30;
+const SC_PHYS_PAGES: c_int = 85;
+
+fn limits() -> io::Result<c::RLimit> {
+    let mut limit = c::RLimit { soft: 0, hard: 0 };
+    // SAFETY: the call fills in the one structure it is given.
+    check(unsafe { c::getrlimit(RLIMIT_NOFILE, &mut limit) })?;
+    Ok(limit)
+}
+
+fn set_limits(soft: u64, hard: u64) -> bool {
+    let limit = c::RLimit { soft, hard };
+    // SAFETY: the call only reads the structure.
+    unsafe { c::setrlimit(RLIMIT_NOFILE, &limit) == 0 }
+}
+
+/// How many descriptors the process may have open (the soft limit).
+pub fn nofile_limit() -> u64 {
+    limits().map_or(0, |limit| limit.soft)
+}
+
+/// Raises the limit on open descriptors to `wanted`, or as near to it as the
+/// hard limit lets it (which only root can raise). Never lowers it. Returns
+/// the limit then in force.
+pub fn raise_nofile_limit(wanted: u64) -> u64 {
+    if let Ok(limit) = limits()
+        && limit.soft < wanted
+        && !set_limits(wanted, limit.hard.max(wanted))
+    {
+        // A refusal leaves the old limit standing, which the return value says.
+        set_limits(limit.hard, limit.hard);
+    }
+    nofile_limit()
+}
+
+/// User and system time in microseconds, of those that `who` names.
+fn rusage(who: c_int) -> (u64, u64) {
+    let zero = || c::TimeVal { sec: 0, usec: 0 };
+    let mut usage = c::RUsage {
+        user: zero(),
+        system: zero(),
+        rest: [0; 14],
+    };
+    // SAFETY: the call fills in the one structure it is given. It can only
+    // fail for an unknown `who`, and then the times stay 0.
+    unsafe { c::getrusage(who, &mut usage) };
+    let micros = |t: &c::TimeVal| t.sec as u64 * 1_000_000 + t.usec as u64;
+    (micros(&usage.user), micros(&usage.system))
+}
+
+/// CPU time used so far, in microseconds: user and system time of this process
+/// with all its threads, then user and system time of its dead children.
+pub fn cpu_times() -> (u64, u64, u64, u64) {
+    const RUSAGE_SELF: c_int = 0;
+    const RUSAGE_CHILDREN: c_int = -1;
+    let (user, system) = rusage(RUSAGE_SELF);
+    let (user_children, system_children) = rusage(RUSAGE_CHILDREN);
+    (user, system, user_children, system_children)
+}
+
+/// User and system time of the calling thread, in microseconds.
+pub fn thread_cpu_times() -> (u64, u64) {
+    const RUSAGE_THREAD: c_int = 1;
+    rusage(RUSAGE_THREAD)
+}
+
+/// User and system time of the main thread, in microseconds, whichever thread
+/// asks. Comes from `/proc`, so in steps of a clock tick (10 ms as a rule).
+pub fn main_thread_cpu_times() -> (u64, u64) {
+    let pid = std::process::id();
+    let stat = fs::read_to_string(format!("/proc/self/task/{pid}/stat")).unwrap_or_default();
+    let ticks_per_sec = c::sysconf(SC_CLK_TCK).max(1) as u64;
+    // The name in brackets may hold anything; behind it come plain fields, of
+    // which utime and stime are the 12th and 13th (proc(5): 14 and 15).
+    let fields = stat.rsplit(')').next().unwrap_or_default();
+    let mut times = fields.split_ascii_whitespace().skip(11).map(|field| {
+        let ticks: u64 = field.parse().unwrap_or(0);
+        ticks * 1_000_000 / ticks_per_sec
+    });
+    (times.next().unwrap_or(0), times.next().unwrap_or(0))
+}
+
+/// A page of memory, in bytes.
+pub fn page_size() -> u64 {
+    c::sysconf(SC_PAGESIZE).max(1) as u64
+}
+
+/// The memory of this process that is in RAM, in bytes; 0 if `/proc` is not
+/// there to tell.
+pub fn resident_memory() -> u64 {
+    let statm = fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages = statm.split_ascii_whitespace().nth(1);
+    pages.and_then(|n| n.parse().ok()).unwrap_or(0u64) * page_size()
+}
+
+/// The RAM of the machine, in bytes.
+pub fn total_system_memory() -> u64 {
+    c::sysconf(SC_PHYS_PAGES).max(0) as u64 * page_size()
+}
+
+/// The machine, in the words of uname(2).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Uname {
+    /// The operating system: `Linux`.
+    pub sysname: String,
+    /// The kernel's release.
+    pub release: String,
+    /// The architecture: `x86_64`, `aarch64`.
+    pub machine: String,
+}
+
+/// Asks what machine this is.
+pub fn uname() -> Uname {
+    let mut name = c::UtsName([[0; 65]; 6]);
+    // SAFETY: the call fills in the one structure it is given. On a failure,
+    // which only a bad pointer could cause, the fields stay empty.
+    unsafe { c::uname(&mut name) };
+    let field = |index: usize| {
+        let bytes = name.0[index].map(|b| b as u8);
+        CStr::from_bytes_until_nul(&bytes)
+            .map(|text| text.to_string_lossy().into_owned())
+            .unwrap_or_default()
+    };
+    Uname {
+        sysname: field(0),
+        release: field(2),
+        machine: field(4),
+    }
+}
+
+/// Whether a descriptor is a terminal.
+pub fn is_tty(fd: impl AsFd) -> bool {
+    fd.as_fd().is_terminal()
+}
+
+/// Goes on in the background: in a new process and a session of its own, with
+/// standard input, output and error on `/dev/null`. The process that called
+/// exits with 0, and never returns from here; the new one returns `Ok`.
+///
+/// # Errors
+/// Refuses to run once the process has more than one thread, since only the
+/// calling one would live on; otherwise what fork(2) reports.
+pub fn daemonize() -> io::Result<()> {
+    if fs::read_dir("/proc/self/task")?.count() != 1 {
+        return Err(io::Error::other("daemonize() after threads were started"));
+    }
+    let null = File::options().read(true).write(true).open("/dev/null")?;
+    // SAFETY: this is the only thread, as has just been seen, so nobody can
+    // start another in between, and the child inherits no lock that a vanished
+    // thread would hold.
+    if check(unsafe { c::fork() })? != 0 {
+        exit_now(0);
+    }
+    check(c::setsid())?;
+    for standard in 0..=2 {
+        // SAFETY: nothing in std owns the standard descriptors, and `null` is
+        // none of them: Rust's runtime opens any that is closed at startup.
+        check(unsafe { c::dup2(null.as_raw_fd(), standard) })?;
+    }
+    Ok(())
+}
+
+/// How many seconds local time is ahead of UTC at `unix_secs` (negative in the
+/// west), by the time zone of the environment; 0 if it cannot be told.
+pub fn local_time_offset(unix_secs: i64) -> i32 {
+    let mut tm = c::Tm {
+        fields: [0; 9],
+        gmtoff: 0,
+        zone: ptr::null(),
+    };
+    // SAFETY: both point to locals; the call fills in `tm`. It reads TZ from
+    // the environment, and whoever changes that (std marks it unsafe) answers
+    // for no other thread reading it meanwhile.
+    if unsafe { c::localtime_r(&unix_secs, &mut tm) }.is_null() {
+        return 0;
+    }
+    tm.gmtoff as i32
+}
+
+/// The system's number for the calling thread, as `top -H` shows it.
+pub fn thread_id() -> i32 {
+    c::gettid()
+}
+
+/// Names the calling thread; in the main thread that is the name of the process
+/// in `ps` and `top`. Linux keeps the first 15 bytes; a NUL ends the name.
+pub fn set_name(title: &str) {
+    const PR_SET_NAME: c_int = 15;
+    let visible = title.split('\0').next().unwrap_or_default();
+    if let Ok(name) = CString::new(visible) {
+        // SAFETY: the kernel reads at most 16 bytes, up to the NUL at the end.
+        unsafe { c::prctl(PR_SET_NAME, name.as_ptr()) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::net::{Ipv4Addr, Ipv6Addr, TcpStream};
+    use std::os::unix::net::UnixStream;
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::{self, Command};
+    use std::thread;
+
+    unsafe extern "C" {
+        safe fn raise(signal: c_int) -> c_int;
+        safe fn kill(pid: c_int, signal: c_int) -> c_int;
+        fn waitpid(pid: c_int, status: *mut c_int, options: c_int) -> c_int;
+    }
+
+    const CHILD: &str = "STDIS_TEST_CHILD";
+
+    /// Starts the test program over, for one test. In that process, forks once
+    /// more and runs `body` as the only thread of the last process, the exit
+    /// code of which comes back; returns None there.
+    fn in_child_with_output(
+        test: &str,
+        env: &[(&str, &str)],
+        body: impl FnOnce(),
+    ) -> Option<process::Output> {
+        if std::env::var_os(CHILD).is_some() {
+            let code = run_alone(body);
+            if code != 0 {
+                exit_now(code);
+            }
+            return None;
+        }
+        let module = module_path!().split_once("::").unwrap().1;
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "--nocapture", "--test-threads=1"])
+            .arg(format!("{module}::{test}"))
+            .env(CHILD, "1")
+            .envs(env.iter().copied())
+            .output()
+            .unwrap();
+        Some(output)
+    }
+
+    /// The harness runs a test beside its main thread; a forked process has but
+    /// the one.
+    fn run_alone(body: impl FnOnce()) -> i32 {
+        // SAFETY: the one other thread waits for this test to end and holds no
+        // lock that `body` could need; glibc keeps its own locks sound.
+        let pid = check(unsafe { c::fork() }).unwrap();
+        if pid == 0 {
+            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body));
+            exit_now(if result.is_ok() { 0 } else { 101 });
+        }
+        let mut status = 0;
+        // SAFETY: the status is stored in a local.
+        assert_eq!(unsafe { waitpid(pid, &mut status, 0) }, pid);
+        process::ExitStatus::from_raw(status).code().unwrap_or(102)
+    }
+
+    /// Runs `body` in a process of its own, for what is process-wide.
+    fn in_child(test: &str, env: &[(&str, &str)], body: impl FnOnce()) {
+        if let Some(output) = in_child_with_output(test, env, body) {
+            let text = String::from_utf8_lossy(&output.stdout);
+            let errors = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{}\n{text}{errors}", output.status);
+            assert!(text.contains("1 passed"), "no such test: {text}");
+        }
+    }
+
+    fn pair() -> (TcpStream, TcpStream) {
+        let listener = bind_tcp((Ipv4Addr::LOCALHOST, 0).into(), 8).unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        (client, listener.accept().unwrap().0)
+    }
+
+    fn option(fd: impl AsFd, level: c_int, name: c_int) -> c_int {
+        unsafe extern "C" {
+            fn getsockopt(
+                fd: c_int,
+                level: c_int,
+                name: c_int,
+                value: *mut c_int,
+                len: *mut c_uint,
+            ) -> c_int;
+        }
+        let (mut value, mut len) = (0, mem::size_of::<c_int>() as c_uint);
+        let fd = fd.as_fd().as_raw_fd();
+        // SAFETY: the kernel stores one int and its length, both in locals.
+        check(unsafe { getsockopt(fd, level, name, &mut value, &mut len) }).unwrap();
+        value
+    }
+
+    #[test]
+    fn used_memory_follows_what_glibc_uses() {
+        in_child("used_memory_follows_what_glibc_uses", &[], || {
+            let truth = || {
+                let stats = allocator_stats();
+                (stats.in_use + stats.mmapped) as f64
+            };
+            // Ahead of the count, of which it is no part.
+            let mut blocks = Vec::with_capacity(100_000);
+            let (truth_before, before) = (truth(), used_memory());
+            for i in 0..100_000usize {
+                let layout = Layout::from_size_align(1 + i * 7 % 300, 1 << (i % 7)).unwrap();
+                // SAFETY: the layouts are of non-zero size, and the same layout
+                // goes with each block until it is freed below.
+                unsafe {
+                    let block = match i % 3 {
+                        0 => CountingAllocator.alloc_zeroed(layout),
+                        _ => CountingAllocator.alloc(layout),
+                    };
+                    assert!(!block.is_null());
+                    let size = layout.size() * (1 + i % 4);
+                    let block = CountingAllocator.realloc(block, layout, size);
+                    assert!(!block.is_null());
+                    let layout = Layout::from_size_align(size, layout.align()).unwrap();
+                    blocks.push((block as usize, layout));
+                }
+            }
+            let grown = used_memory() - before;
+            let ratio = grown as f64 / (truth() - truth_before);
+            assert!((0.98..1.02).contains(&ratio), "counted / true is {ratio}");
+            // Freed by another thread, and so by way of another stripe.
+            thread::spawn(move || {
+                for (block, layout) in blocks {
+                    // SAFETY: allocated above with this layout, freed once.
+                    unsafe { CountingAllocator.dealloc(block as *mut u8, layout) };
+                }
+            })
+            .join()
+            .unwrap();
+            let left = used_memory().saturating_sub(before);
+            assert!(left < grown / 100, "{left} of {grown} bytes still counted");
+        });
+    }
+
+    #[test]
+    fn tuning_is_accepted_and_free_memory_goes_back() {
+        in_child("tuning_is_accepted_and_free_memory_goes_back", &[], || {
+            assert!(tune_allocator(2, 1 << 20, 512 << 20));
+            let resident = resident_memory();
+            let blocks: Vec<_> = (0..600).map(|_| vec![1u8; 100_000]).collect();
+            assert!(resident_memory() > resident + 50_000_000);
+            drop(blocks);
+            assert!(resident_memory() > resident + 50_000_000);
+            assert!(trim());
+            assert!(resident_memory() < resident + 10_000_000);
+        });
+    }
+
+    #[test]
+    fn stop_signals_reach_the_waiting_thread_and_others_nobody() {
+        let name = "stop_signals_reach_the_waiting_thread_and_others_nobody";
+        in_child(name, &[], || {
+            let threads = fs::read_dir("/proc/self/task").unwrap().count();
+            assert_eq!(threads, 1, "a thread with open signals would take them");
+            install_signals().unwrap();
+            for signal in [SIGHUP, SIGPIPE] {
+                assert_eq!(raise(signal), 0);
+            }
+            let (sender, signals) = std::sync::mpsc::channel();
+            thread::spawn(move || while sender.send(wait_for_signal()).is_ok() {});
+            let pid = process::id() as c_int;
+            for (number, signal) in [
+                (SIGTERM, Signal::Terminate),
+                (SIGTERM, Signal::Terminate),
+                (SIGINT, Signal::Interrupt),
+            ] {
+                assert_eq!(kill(pid, number), 0);
+                assert_eq!(signals.recv(), Ok(signal));
+            }
+        });
+    }
+
+    #[test]
+    fn nonblocking_calls_never_wait() {
+        let (client, server) = pair();
+        let mut buf = [0; 16];
+        let error = recv_nonblocking(&server, &mut buf).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        assert!(!wait_readable(&server, 0).unwrap());
+        assert!(!wait_readable(&server, 5).unwrap());
+
+        let slices = [IoSlice::new(b"PI"), IoSlice::new(b""), IoSlice::new(b"NG")];
+        assert_eq!(sendv_nonblocking(&client, &slices).unwrap(), 4);
+        assert!(wait_readable(&server, -1).unwrap());
+        assert_eq!(pending_input(&server).unwrap(), 4);
+        assert_eq!(recv_nonblocking(&server, &mut buf).unwrap(), 4);
+        assert_eq!(&buf[..4], b"PING");
+        assert_eq!(pending_input(&server).unwrap(), 0);
+
+        let block = [7; 1 << 16];
+        let mut sent = 0;
+        let error = loop {
+            match send_nonblocking(&client, &block) {
+                Ok(bytes) => sent += bytes,
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        assert!(!wait_writable(&client, 0).unwrap());
+        assert!(send_queue(&client).unwrap() > 0);
+        let mut server = server;
+        io::copy(
+            &mut Read::by_ref(&mut server).take(sent as u64),
+            &mut io::sink(),
+        )
+        .unwrap();
+        assert!(wait_writable(&client, -1).unwrap());
+    }
+
+    #[test]
+    fn more_slices_than_the_system_takes_are_sent_in_part() {
+        let (mut client, server) = UnixStream::pair().unwrap();
+        let slices = vec![IoSlice::new(b"x"); IOV_MAX + 10];
+        assert_eq!(sendv_nonblocking(&server, &slices).unwrap(), IOV_MAX);
+        drop(server);
+        let mut received = Vec::new();
+        client.read_to_end(&mut received).unwrap();
+        assert_eq!(received.len(), IOV_MAX);
+    }
+
+    #[test]
+    fn blocking_calls_wait_and_report_the_end() {
+        let (client, server) = pair();
+        let reader = thread::spawn(move || {
+            let mut buf = [0; 8];
+            let first = recv_blocking(&server, &mut buf).unwrap();
+            (first, recv_blocking(&server, &mut buf[first..]).unwrap())
+        });
+        assert_eq!(send_blocking(&client, b"hello").unwrap(), 5);
+        drop(client);
+        assert_eq!(reader.join().unwrap(), (5, 0));
+    }
+
+    #[test]
+    fn a_lost_peer_is_seen_behind_unread_input() {
+        let (client, server) = UnixStream::pair().unwrap();
+        assert!(!peer_gone(&server));
+        (&client).write_all(b"PING").unwrap();
+        assert!(!peer_gone(&server));
+        drop(client);
+        assert!(peer_gone(&server));
+        assert_eq!(recv_nonblocking(&server, &mut [0; 8]).unwrap(), 4);
+        // The peer is gone, and SIGPIPE must not be what says so.
+        let error = send_blocking(&server, b"+PONG").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+    }
+
+    #[test]
+    fn a_reset_is_seen_and_left_for_the_next_read() {
+        let (client, server) = pair();
+        send_blocking(&server, b"unread").unwrap();
+        assert!(wait_readable(&client, -1).unwrap());
+        // Closing with input unread makes TCP send a reset.
+        drop(client);
+        assert!(wait_readable(&server, -1).unwrap());
+        assert!(peer_gone(&server));
+        let error = recv_nonblocking(&server, &mut [0; 8]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    }
+
+    #[test]
+    fn keepalive_is_derived_from_the_interval() {
+        let (client, _server) = pair();
+        let options = || {
+            [TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT]
+                .map(|name| option(&client, IPPROTO_TCP, name))
+        };
+        set_keepalive(&client, 300).unwrap();
+        assert_eq!(option(&client, SOL_SOCKET, SO_KEEPALIVE), 1);
+        assert_eq!(options(), [300, 100, 3]);
+        set_keepalive(&client, 1).unwrap();
+        assert_eq!(options(), [1, 1, 3]);
+        set_keepalive(&client, u32::MAX).unwrap();
+        assert_eq!(options(), [32767, 10922, 3]);
+        set_keepalive(&client, 0).unwrap();
+        assert_eq!(option(&client, SOL_SOCKET, SO_KEEPALIVE), 0);
+    }
+
+    #[test]
+    fn bound_addresses_are_taken_once_and_by_family() {
+        let any4 = bind_tcp((Ipv4Addr::UNSPECIFIED, 0).into(), 511).unwrap();
+        let addr = any4.local_addr().unwrap();
+        assert_eq!(addr.ip(), Ipv4Addr::UNSPECIFIED);
+        assert_eq!(option(&any4, SOL_SOCKET, SO_REUSEADDR), 1);
+        listen(&any4, 16).unwrap();
+        let error = bind_tcp(addr, 511).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        // A machine may have no IPv6 at all.
+        if let Ok(any6) = bind_tcp((Ipv6Addr::UNSPECIFIED, addr.port()).into(), 511) {
+            assert_eq!(any6.local_addr().unwrap().port(), addr.port());
+            assert_eq!(option(&any6, IPPROTO_IPV6, IPV6_V6ONLY), 1);
+        }
+        let (client, server) = pair();
+        assert_eq!(client.peer_addr().unwrap(), server.local_addr().unwrap());
+    }
+
+    #[test]
+    fn the_descriptor_limit_only_grows() {
+        in_child("the_descriptor_limit_only_grows", &[], || {
+            let hard = limits().unwrap().hard;
+            assert!(set_limits(64, hard));
+            assert_eq!(raise_nofile_limit(100), 100);
+            assert_eq!(raise_nofile_limit(10), 100);
+            assert_eq!(nofile_limit(), 100);
+            // Beyond what any kernel grants: as much as there is to have.
+            assert_eq!(raise_nofile_limit(u64::MAX - 1), hard);
+        });
+    }
+
+    #[test]
+    fn cpu_times_grow_with_work() {
+        in_child("cpu_times_grow_with_work", &[], || {
+            let start = thread_cpu_times();
+            while main_thread_cpu_times().0 < 30_000 {
+                std::hint::black_box((0..100_000u64).fold(0, |a, b| a ^ b));
+            }
+            let (user, system, children, _) = cpu_times();
+            assert!(user >= 10_000 && user + system < 60_000_000);
+            assert!(thread_cpu_times() > start);
+            assert_eq!(children, 0);
+        });
+    }
+
+    #[test]
+    fn the_machine_is_described() {
+        let machine = uname();
+        assert_eq!(machine.sysname, "Linux");
+        assert_eq!(machine.machine, std::env::consts::ARCH);
+        let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+        assert_eq!(machine.release, release.trim_end());
+        assert!(total_system_memory() > resident_memory());
+        assert!(resident_memory() > 100_000);
+        assert!(!is_tty(File::open("/dev/null").unwrap()));
+    }
+
+    #[test]
+    fn names_are_cut_to_what_linux_keeps() {
+        let test = thread::spawn(|| {
+            set_name("stdis *:6379 and more");
+            let id = thread_id();
+            fs::read_to_string(format!("/proc/self/task/{id}/comm")).unwrap()
+        });
+        assert_eq!(test.join().unwrap(), "stdis *:6379 an\n");
+    }
+
+    #[test]
+    fn the_offset_follows_the_time_zone() {
+        let summer_time = [("TZ", "AAA-5:30BBB-6:30,M3.5.0,M10.5.0")];
+        in_child("the_offset_follows_the_time_zone", &summer_time, || {
+            assert_eq!(local_time_offset(1_700_000_000), 19_800);
+            assert_eq!(local_time_offset(1_720_000_000), 23_400);
+        });
+    }
+
+    #[test]
+    fn exit_now_leaves_at_once_with_its_code() {
+        let output = in_child_with_output("exit_now_leaves_at_once_with_its_code", &[], || {
+            exit_now(42)
+        });
+        assert_eq!(output.unwrap().status.code(), Some(42));
+    }
+
+    #[test]
+    fn a_daemon_leaves_parent_session_and_output() {
+        const REPORT: &str = "STDIS_TEST_DAEMON_REPORT";
+        let name = "a_daemon_leaves_parent_session_and_output";
+        // The daemon outlives the process that is waited for, so its word comes
+        // over a socket, which ends with it.
+        let listener = bind_tcp((Ipv4Addr::LOCALHOST, 0).into(), 1).unwrap();
+        let addr = listener.local_addr().unwrap().to_string();
+        let output = in_child_with_output(name, &[(REPORT, &addr)], || {
+            let mut report = TcpStream::connect(std::env::var(REPORT).unwrap()).unwrap();
+            let started = process::id();
+            daemonize().unwrap();
+            let stat = fs::read_to_string("/proc/self/stat").unwrap();
+            let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split(' ').collect();
+            let leads = fields[4] == process::id().to_string();
+            let null = [0, 1, 2].map(|fd| {
+                let target = fs::read_link(format!("/proc/self/fd/{fd}")).unwrap();
+                target == std::path::Path::new("/dev/null")
+            });
+            write!(report, "{} {leads} {null:?}", process::id() != started).unwrap();
+            exit_now(0);
+        });
+        let Some(output) = output else { return };
+        assert_eq!(output.status.code(), Some(0));
+        let (mut report, _) = listener.accept().unwrap();
+        let mut text = String::new();
+        report.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "true true [true, true, true]");
+    }
+
+    #[test]
+    fn a_process_with_threads_is_not_forked() {
+        let (stop, stopped) = std::sync::mpsc::channel::<()>();
+        let other = thread::spawn(move || stopped.recv());
+        assert!(daemonize().is_err());
+        drop(stop);
+        assert!(other.join().unwrap().is_err());
+    }
+}
