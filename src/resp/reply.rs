@@ -1,0 +1,326 @@
+//! The reply writer: commands write their replies through it, straight into the connection's
+//! output buffer, in the protocol version the client speaks.
+//!
+//! RESP2 lacks maps, sets, doubles, booleans and so on; the writer sends what Redis sends instead,
+//! so a handler says what it means once.
+
+use crate::util::num;
+
+/// An output buffer that speaks RESP2 or RESP3.
+pub struct Reply {
+    buffer: Vec<u8>,
+    resp3: bool,
+}
+
+impl Default for Reply {
+    fn default() -> Self {
+        Reply::new()
+    }
+}
+
+impl Reply {
+    /// An empty buffer that speaks RESP2.
+    pub fn new() -> Reply {
+        Reply {
+            buffer: Vec::new(),
+            resp3: false,
+        }
+    }
+
+    /// Whether the client speaks RESP3.
+    pub fn is_resp3(&self) -> bool {
+        self.resp3
+    }
+
+    /// Switches the protocol, from the next reply on.
+    pub fn set_resp3(&mut self, resp3: bool) {
+        self.resp3 = resp3;
+    }
+
+    /// Bytes written so far.
+    pub fn len(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// Whether nothing is written.
+    pub fn is_empty(&self) -> bool {
+        self.buffer.is_empty()
+    }
+
+    /// What is written.
+    pub fn bytes(&self) -> &[u8] {
+        &self.buffer
+    }
+
+    /// The buffer itself, for whoever sends it.
+    pub fn buffer(&mut self) -> &mut Vec<u8> {
+        &mut self.buffer
+    }
+
+    /// Takes back everything behind the first `len` bytes.
+    pub fn truncate(&mut self, len: usize) {
+        self.buffer.truncate(len);
+    }
+
+    /// Appends bytes that are RESP already.
+    pub fn raw(&mut self, bytes: &[u8]) {
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    /// `+OK`
+    pub fn ok(&mut self) {
+        self.buffer.extend_from_slice(b"+OK\r\n");
+    }
+
+    /// A simple string; it must not hold a line end.
+    pub fn simple(&mut self, text: &str) {
+        self.buffer.push(b'+');
+        self.buffer.extend_from_slice(text.as_bytes());
+        self.line_end();
+    }
+
+    /// An error; line ends in it become spaces, as in Redis.
+    pub fn error(&mut self, text: &[u8]) {
+        self.buffer.push(b'-');
+        self.buffer.extend(
+            text.iter()
+                .map(|&b| if b == b'\r' || b == b'\n' { b' ' } else { b }),
+        );
+        self.line_end();
+    }
+
+    /// An integer.
+    pub fn int(&mut self, value: i64) {
+        // The small replies of EXISTS, DEL, EXPIRE, SADD and the like.
+        match value {
+            0 => self.buffer.extend_from_slice(b":0\r\n"),
+            1 => self.buffer.extend_from_slice(b":1\r\n"),
+            _ => self.header(b':', value),
+        }
+    }
+
+    /// A count as an integer.
+    pub fn count(&mut self, value: usize) {
+        self.int(value as i64);
+    }
+
+    /// A bulk string.
+    pub fn bulk(&mut self, bytes: &[u8]) {
+        self.header(b'$', bytes.len() as i64);
+        self.buffer.extend_from_slice(bytes);
+        self.line_end();
+    }
+
+    /// A bulk string or, for `None`, null.
+    pub fn bulk_or_null(&mut self, bytes: Option<&[u8]>) {
+        match bytes {
+            Some(bytes) => self.bulk(bytes),
+            None => self.null(),
+        }
+    }
+
+    /// An integer as a bulk string.
+    pub fn bulk_int(&mut self, value: i64) {
+        let mut digits = [0; 20];
+        let text = num::fmt_i64(&mut digits, value);
+        self.header(b'$', text.len() as i64);
+        self.buffer.extend_from_slice(text);
+        self.line_end();
+    }
+
+    /// Null: `$-1` in RESP2.
+    pub fn null(&mut self) {
+        self.buffer
+            .extend_from_slice(if self.resp3 { b"_\r\n" } else { b"$-1\r\n" });
+    }
+
+    /// Null where an array was due: `*-1` in RESP2.
+    pub fn null_array(&mut self) {
+        self.buffer
+            .extend_from_slice(if self.resp3 { b"_\r\n" } else { b"*-1\r\n" });
+    }
+
+    /// The start of an array of `len` replies.
+    pub fn array(&mut self, len: usize) {
+        self.header(b'*', len as i64);
+    }
+
+    /// The start of a map of `len` pairs; an array of twice as many in RESP2.
+    pub fn map(&mut self, len: usize) {
+        if self.resp3 {
+            self.header(b'%', len as i64)
+        } else {
+            self.header(b'*', 2 * len as i64)
+        }
+    }
+
+    /// The start of a set; an array in RESP2.
+    pub fn set(&mut self, len: usize) {
+        self.header(if self.resp3 { b'~' } else { b'*' }, len as i64);
+    }
+
+    /// The start of a push message; an array in RESP2.
+    pub fn push(&mut self, len: usize) {
+        self.header(if self.resp3 { b'>' } else { b'*' }, len as i64);
+    }
+
+    /// A boolean; 1 or 0 in RESP2.
+    pub fn bool(&mut self, value: bool) {
+        self.buffer.extend_from_slice(match (self.resp3, value) {
+            (true, true) => b"#t\r\n",
+            (true, false) => b"#f\r\n",
+            (false, true) => b":1\r\n",
+            (false, false) => b":0\r\n",
+        });
+    }
+
+    /// A double; a bulk string in RESP2.
+    pub fn double(&mut self, value: f64) {
+        if self.resp3 {
+            self.buffer.push(b',');
+            num::write_f64(&mut self.buffer, value);
+            self.line_end();
+        } else {
+            let mut text = Vec::with_capacity(24);
+            num::write_f64(&mut text, value);
+            self.bulk(&text);
+        }
+    }
+
+    /// A large number in decimal digits; a bulk string in RESP2.
+    pub fn big_number(&mut self, digits: &str) {
+        if self.resp3 {
+            self.buffer.push(b'(');
+            self.buffer.extend_from_slice(digits.as_bytes());
+            self.line_end();
+        } else {
+            self.bulk(digits.as_bytes());
+        }
+    }
+
+    /// Text with a three-letter format (`txt`, `mkd`); a bulk string in RESP2.
+    pub fn verbatim(&mut self, format: &str, text: &[u8]) {
+        if self.resp3 {
+            self.header(b'=', text.len() as i64 + 4);
+            self.buffer.extend_from_slice(format.as_bytes());
+            self.buffer.push(b':');
+            self.buffer.extend_from_slice(text);
+            self.line_end();
+        } else {
+            self.bulk(text);
+        }
+    }
+
+    /// The start of `len` attributes (RESP3 only).
+    pub fn attribute(&mut self, len: usize) {
+        self.header(b'|', len as i64);
+    }
+
+    /// An array of which the length is not known yet: writes a place for it, to be filled in by
+    /// [`Reply::end_deferred`].
+    pub fn begin_deferred(&mut self) -> Deferred {
+        Deferred(self.buffer.len())
+    }
+
+    /// Fills in the head of an aggregate begun with [`Reply::begin_deferred`]. The bytes behind it
+    /// are moved by the length of the head, which is paid once for the whole aggregate.
+    pub fn end_deferred(&mut self, start: Deferred, kind: Aggregate, len: usize) {
+        let body = self.buffer.split_off(start.0);
+        match kind {
+            Aggregate::Array => self.array(len),
+            Aggregate::Map => self.map(len),
+            Aggregate::Set => self.set(len),
+        }
+        self.buffer.extend_from_slice(&body);
+    }
+
+    fn header(&mut self, kind: u8, value: i64) {
+        // Built aside and appended at once: one capacity check for the whole head.
+        let mut head = [0; 24];
+        head[0] = kind;
+        let len = if (0..10).contains(&value) {
+            head[1] = b'0' + value as u8;
+            2
+        } else {
+            let mut digits = [0; 20];
+            let text = num::fmt_i64(&mut digits, value);
+            head[1..=text.len()].copy_from_slice(text);
+            1 + text.len()
+        };
+        head[len] = b'\r';
+        head[len + 1] = b'\n';
+        self.buffer.extend_from_slice(&head[..len + 2]);
+    }
+
+    fn line_end(&mut self) {
+        self.buffer.extend_from_slice(b"\r\n");
+    }
+}
+
+/// Where an aggregate of unknown length began.
+#[derive(Clone, Copy)]
+pub struct Deferred(usize);
+
+/// The kind of an aggregate of unknown length.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Aggregate {
+    /// An array.
+    Array,
+    /// A map; the length counts pairs.
+    Map,
+    /// A set.
+    Set,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn both(write: impl Fn(&mut Reply)) -> (String, String) {
+        let text = |resp3| {
+            let mut reply = Reply::new();
+            reply.set_resp3(resp3);
+            write(&mut reply);
+            String::from_utf8_lossy(reply.bytes()).into_owned()
+        };
+        (text(false), text(true))
+    }
+
+    #[test]
+    fn each_type_in_both_protocols() {
+        type Case = (&'static str, &'static str, fn(&mut Reply));
+        let cases: &[Case] = &[
+            ("+OK\r\n", "+OK\r\n", |r| r.ok()),
+            ("-ERR a b\r\n", "-ERR a b\r\n", |r| r.error(b"ERR a\nb")),
+            (":-42\r\n", ":-42\r\n", |r| r.int(-42)),
+            ("$2\r\nhi\r\n", "$2\r\nhi\r\n", |r| r.bulk(b"hi")),
+            ("$2\r\n12\r\n", "$2\r\n12\r\n", |r| r.bulk_int(12)),
+            ("$-1\r\n", "_\r\n", |r| r.null()),
+            ("*-1\r\n", "_\r\n", |r| r.null_array()),
+            ("*4\r\n", "%2\r\n", |r| r.map(2)),
+            ("*2\r\n", "~2\r\n", |r| r.set(2)),
+            ("*2\r\n", ">2\r\n", |r| r.push(2)),
+            (":1\r\n", "#t\r\n", |r| r.bool(true)),
+            ("$3\r\n1.5\r\n", ",1.5\r\n", |r| r.double(1.5)),
+            ("$2\r\n99\r\n", "(99\r\n", |r| r.big_number("99")),
+            ("$2\r\nhi\r\n", "=6\r\ntxt:hi\r\n", |r| {
+                r.verbatim("txt", b"hi")
+            }),
+        ];
+        for (two, three, write) in cases {
+            assert_eq!(both(write), ((*two).to_string(), (*three).to_string()));
+        }
+    }
+
+    #[test]
+    fn deferred_lengths() {
+        let (two, three) = both(|r| {
+            r.int(7);
+            let start = r.begin_deferred();
+            (0..11).for_each(|_| r.int(1));
+            r.end_deferred(start, Aggregate::Set, 11);
+        });
+        assert_eq!(two, format!(":7\r\n*11\r\n{}", ":1\r\n".repeat(11)));
+        assert_eq!(three, format!(":7\r\n~11\r\n{}", ":1\r\n".repeat(11)));
+    }
+}

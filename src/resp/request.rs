@@ -1,0 +1,552 @@
+//! The request parser: turns what clients send into argument lists, in place.
+//!
+//! A request is a RESP array of bulk strings or an *inline* line of words. The parser works on a
+//! slice that starts at the first byte of a request and remembers how far it came, so that a
+//! request which arrives in a thousand pieces is still read once. Arguments are spans of that
+//! slice; only a large bulk string that is still arriving gets a buffer of its own, which the
+//! store can then take over without another copy. Nothing is allocated on the strength of an
+//! announced length.
+//!
+//! Limits and error texts are those of Redis 7's `networking.c`.
+
+use crate::util::{num, quoting};
+
+/// Longest inline request, and longest count line (`*…`, `$…`) without its line end.
+pub const INLINE_MAX: usize = 64 * 1024;
+/// Bulk strings of at least this size, when still incomplete, are read into a buffer of their own.
+pub const BIG_BULK: usize = 32 * 1024;
+/// Limits for clients that have not authenticated: arguments, and bytes of one bulk string.
+const UNAUTH_ARGS: i64 = 10;
+const UNAUTH_BULK: i64 = 16 * 1024;
+
+/// What the parser accepts.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// `proto-max-bulk-len`.
+    pub max_bulk: i64,
+    /// Whether the client has yet to authenticate, in which case far smaller limits hold.
+    pub unauthenticated: bool,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            max_bulk: 512 << 20,
+            unauthenticated: false,
+        }
+    }
+}
+
+/// A request that breaks the protocol: the text behind `-ERR Protocol error: `. The connection is
+/// closed once the client has been told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProtocolError(pub String);
+
+/// The outcome of [`Parser::parse`].
+#[derive(Debug, PartialEq, Eq)]
+pub enum Parsed {
+    /// A request ended `usize` bytes into the slice. With no arguments it is to be ignored.
+    Request(usize),
+    /// More bytes are needed.
+    Incomplete,
+    /// The protocol was violated.
+    Error(ProtocolError),
+}
+
+/// One argument: a range of the request's bytes, or (see [`OWNED`]) a buffer of its own.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Span {
+    start: usize,
+    len: usize,
+}
+
+/// Marks a [`Span`] whose bytes are in the list of big arguments, at the index in the lower bits.
+const OWNED: usize = 1 << (usize::BITS - 1);
+
+/// The arguments of one request, the command's name first.
+///
+/// Indexing gives an argument's bytes; [`Args::take`] moves a large one out without copying.
+pub struct Args<'a> {
+    bytes: &'a [u8],
+    spans: &'a [Span],
+    big: &'a mut [Vec<u8>],
+}
+
+impl Args<'_> {
+    /// Number of arguments, the name included.
+    pub fn len(&self) -> usize {
+        self.spans.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.spans.is_empty()
+    }
+
+    /// The argument at `index`, or `None` past the end.
+    pub fn get(&self, index: usize) -> Option<&[u8]> {
+        let span = *self.spans.get(index)?;
+        Some(if span.start & OWNED != 0 {
+            &self.big[span.start & !OWNED]
+        } else {
+            &self.bytes[span.start..span.start + span.len]
+        })
+    }
+
+    /// All arguments from `index` on.
+    pub fn from(&self, index: usize) -> impl ExactSizeIterator<Item = &[u8]> {
+        (index.min(self.len())..self.len()).map(move |i| &self[i])
+    }
+
+    /// Takes the argument's bytes as a buffer: a large one is moved out (and reads as empty from
+    /// then on), others give `None` and are to be copied.
+    pub fn take(&mut self, index: usize) -> Option<Vec<u8>> {
+        let span = *self.spans.get(index)?;
+        (span.start & OWNED != 0).then(|| std::mem::take(&mut self.big[span.start & !OWNED]))
+    }
+
+    /// The total number of bytes of all arguments.
+    pub fn bytes(&self) -> usize {
+        (0..self.len()).map(|i| self[i].len()).sum()
+    }
+
+    /// The same arguments without the first `n`.
+    pub fn skip(&mut self, n: usize) -> Args<'_> {
+        let n = n.min(self.spans.len());
+        Args {
+            bytes: self.bytes,
+            spans: &self.spans[n..],
+            big: self.big,
+        }
+    }
+
+    /// A copy that owns its bytes, for a command that is carried out later.
+    pub fn to_owned(&self) -> OwnedArgs {
+        OwnedArgs::new(self.from(0))
+    }
+}
+
+impl std::ops::Index<usize> for Args<'_> {
+    type Output = [u8];
+
+    /// # Panics
+    /// When there is no such argument: handlers rely on the arity check before them.
+    fn index(&self, index: usize) -> &[u8] {
+        let span = self.spans[index];
+        if span.start & OWNED != 0 {
+            &self.big[span.start & !OWNED]
+        } else {
+            &self.bytes[span.start..span.start + span.len]
+        }
+    }
+}
+
+/// Arguments that own their bytes: queued commands, and commands the server makes itself.
+#[derive(Clone, Debug, Default)]
+pub struct OwnedArgs {
+    bytes: Vec<u8>,
+    spans: Vec<Span>,
+}
+
+impl OwnedArgs {
+    /// Copies the given words.
+    pub fn new<I: IntoIterator>(words: I) -> OwnedArgs
+    where
+        I::Item: AsRef<[u8]>,
+    {
+        let mut owned = OwnedArgs::default();
+        for word in words {
+            let word = word.as_ref();
+            owned.spans.push(Span {
+                start: owned.bytes.len(),
+                len: word.len(),
+            });
+            owned.bytes.extend_from_slice(word);
+        }
+        owned
+    }
+
+    /// The arguments as a handler takes them.
+    pub fn args(&mut self) -> Args<'_> {
+        Args {
+            bytes: &self.bytes,
+            spans: &self.spans,
+            big: &mut [],
+        }
+    }
+
+    /// Bytes held.
+    pub fn memory(&self) -> usize {
+        self.bytes.capacity() + self.spans.capacity() * size_of::<Span>()
+    }
+}
+
+/// The state of one connection's request parser.
+#[derive(Default)]
+pub struct Parser {
+    spans: Vec<Span>,
+    /// Arguments yet to come; 0 between requests.
+    missing: usize,
+    /// Announced length of the bulk string being read, once its line has been seen.
+    bulk: Option<usize>,
+    /// How far the slice has been read.
+    position: usize,
+    /// Large arguments with buffers of their own.
+    big: Vec<Vec<u8>>,
+    /// Whether the bulk string being read goes into the last of `big`.
+    filling: bool,
+}
+
+impl Parser {
+    /// A parser between two requests.
+    pub fn new() -> Parser {
+        Parser::default()
+    }
+
+    /// Reads on in `input`, which starts at the first byte of the current request and may have
+    /// grown since the last call.
+    pub fn parse(&mut self, input: &[u8], limits: Limits) -> Parsed {
+        if self.missing == 0 {
+            if !self.spans.is_empty() {
+                // Complete since an earlier call; its owner could not carry it out then.
+                return Parsed::Request(self.position);
+            }
+            match input.first() {
+                None => return Parsed::Incomplete,
+                Some(b'*') => match self.count_line(input, limits) {
+                    Ok(Some(())) => {}
+                    Ok(None) => return Parsed::Incomplete,
+                    Err(text) => return error(text),
+                },
+                Some(_) => return self.inline(input),
+            }
+            if self.missing == 0 {
+                return Parsed::Request(self.position);
+            }
+        }
+        self.bulks(input, limits)
+    }
+
+    /// The arguments of the request that [`Parser::parse`] completed in `input`.
+    pub fn args<'a>(&'a mut self, input: &'a [u8]) -> Args<'a> {
+        Args {
+            bytes: input,
+            spans: &self.spans,
+            big: &mut self.big,
+        }
+    }
+
+    /// Forgets the finished request and begins the next one.
+    pub fn reset(&mut self) {
+        self.spans.clear();
+        if self.spans.capacity() > 1024 {
+            self.spans.shrink_to(64);
+        }
+        self.big.clear();
+        self.missing = 0;
+        self.bulk = None;
+        self.position = 0;
+        self.filling = false;
+    }
+
+    /// Whether a request has begun.
+    pub fn in_request(&self) -> bool {
+        self.missing > 0
+    }
+
+    /// The large bulk string that is being read, if any: its buffer, and how many of its bytes are
+    /// still to come. Whoever reads them from the socket straight into the buffer saves a copy.
+    pub fn big_bulk(&mut self) -> Option<(&mut Vec<u8>, usize)> {
+        if !self.filling {
+            return None;
+        }
+        let wanted = self.bulk?;
+        let buffer = self.big.last_mut()?;
+        let rest = wanted.saturating_sub(buffer.len());
+        (rest > 0).then_some((buffer, rest))
+    }
+
+    /// Bytes held outside of the slice.
+    pub fn memory(&self) -> usize {
+        self.big.iter().map(Vec::capacity).sum::<usize>()
+            + self.spans.capacity() * size_of::<Span>()
+    }
+
+    /// `*<count>\r\n`
+    fn count_line(&mut self, input: &[u8], limits: Limits) -> Result<Option<()>, String> {
+        let Some((line, end)) = line(input, 0) else {
+            return too_long(input, 0, "too big mbulk count string");
+        };
+        let count = num::parse_i64(&line[1..]).filter(|&n| n <= i64::from(i32::MAX));
+        let Some(count) = count else {
+            return Err("invalid multibulk length".into());
+        };
+        if count > UNAUTH_ARGS && limits.unauthenticated {
+            return Err("unauthenticated multibulk length".into());
+        }
+        self.position = end;
+        self.missing = count.max(0) as usize;
+        Ok(Some(()))
+    }
+
+    /// `$<length>\r\n<bytes>\r\n`, as often as the count said.
+    fn bulks(&mut self, input: &[u8], limits: Limits) -> Parsed {
+        while self.missing > 0 {
+            let length = match self.bulk {
+                Some(length) => length,
+                None => match self.bulk_line(input, limits) {
+                    Ok(Some(length)) => length,
+                    Ok(None) => return Parsed::Incomplete,
+                    Err(text) => return error(text),
+                },
+            };
+            let here = input.len() - self.position;
+            if self.filling || here < length + 2 {
+                if !self.fill(input, length) {
+                    return Parsed::Incomplete;
+                }
+            } else {
+                self.spans.push(Span {
+                    start: self.position,
+                    len: length,
+                });
+                self.position += length + 2;
+            }
+            self.bulk = None;
+            self.missing -= 1;
+        }
+        Parsed::Request(self.position)
+    }
+
+    /// The bulk string is not whole yet (or has been filling its own buffer): takes what is here
+    /// and says whether it is complete now.
+    fn fill(&mut self, input: &[u8], length: usize) -> bool {
+        if !self.filling {
+            if length < BIG_BULK {
+                return false;
+            }
+            self.spans.push(Span {
+                start: OWNED | self.big.len(),
+                len: length,
+            });
+            self.big.push(Vec::new());
+            self.filling = true;
+        }
+        let Some(buffer) = self.big.last_mut() else {
+            return false;
+        };
+        let here = &input[self.position..];
+        let taken = here.len().min(length - buffer.len());
+        buffer.extend_from_slice(&here[..taken]);
+        self.position += taken;
+        if buffer.len() < length || here.len() < taken + 2 {
+            return false;
+        }
+        self.position += 2;
+        self.filling = false;
+        true
+    }
+
+    /// `$<length>\r\n`
+    fn bulk_line(&mut self, input: &[u8], limits: Limits) -> Result<Option<usize>, String> {
+        let start = self.position;
+        let Some((line, end)) = line(input, start) else {
+            return too_long(input, start, "too big bulk count string");
+        };
+        match line.first() {
+            Some(b'$') => {}
+            first => {
+                // Redis looks at the byte even when the line is empty, and so sees the line end.
+                let got = char::from(*first.unwrap_or(&b'\r'));
+                return Err(format!("expected '$', got '{got}'"));
+            }
+        }
+        let length = num::parse_i64(&line[1..]).filter(|&n| (0..=limits.max_bulk).contains(&n));
+        let Some(length) = length else {
+            return Err("invalid bulk length".into());
+        };
+        if length > UNAUTH_BULK && limits.unauthenticated {
+            return Err("unauthenticated bulk length".into());
+        }
+        self.position = end;
+        self.bulk = Some(length as usize);
+        Ok(Some(length as usize))
+    }
+
+    /// A line of words with shell-like quoting.
+    fn inline(&mut self, input: &[u8]) -> Parsed {
+        let Some(newline) = input[self.position..].iter().position(|&b| b == b'\n') else {
+            if input.len() > INLINE_MAX {
+                return error("too big inline request".into());
+            }
+            self.position = input.len();
+            return Parsed::Incomplete;
+        };
+        let newline = self.position + newline;
+        let line = input[..newline]
+            .strip_suffix(b"\r")
+            .unwrap_or(&input[..newline]);
+        let Some(words) = quoting::split_args(line) else {
+            return error("unbalanced quotes in request".into());
+        };
+        // Unescaped words need bytes of their own; inline requests are typed by people, so the
+        // cost does not matter.
+        for word in words {
+            self.spans.push(Span {
+                start: OWNED | self.big.len(),
+                len: word.len(),
+            });
+            self.big.push(word);
+        }
+        self.position = newline + 1;
+        Parsed::Request(self.position)
+    }
+}
+
+fn error(text: String) -> Parsed {
+    Parsed::Error(ProtocolError(text))
+}
+
+/// The line that starts at `start`, without its `\r\n`, and where the next one starts.
+fn line(input: &[u8], start: usize) -> Option<(&[u8], usize)> {
+    let rest = &input[start..];
+    // Count lines are short: a plain loop beats a vectorised search.
+    let end = rest.iter().position(|&b| b == b'\r')?;
+    (end + 2 <= rest.len()).then(|| (&rest[..end], start + end + 2))
+}
+
+fn too_long<T>(input: &[u8], start: usize, text: &str) -> Result<Option<T>, String> {
+    let rest = &input[start..];
+    if rest.len() > INLINE_MAX && !rest[..INLINE_MAX].contains(&b'\r') {
+        Err(text.into())
+    } else {
+        Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(input: &[u8]) -> Vec<Vec<Vec<u8>>> {
+        let mut parser = Parser::new();
+        let (mut rest, mut all) = (input, Vec::new());
+        while let Parsed::Request(used) = parser.parse(rest, Limits::default()) {
+            all.push(parser.args(rest).from(0).map(<[u8]>::to_vec).collect());
+            parser.reset();
+            rest = &rest[used..];
+        }
+        all
+    }
+
+    fn fails(input: &[u8], limits: Limits) -> String {
+        match Parser::new().parse(input, limits) {
+            Parsed::Error(ProtocolError(text)) => text,
+            other => panic!("expected an error, got {other:?}"),
+        }
+    }
+
+    #[test]
+    fn arrays_and_inline_requests_follow_each_other() {
+        let input = b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\nPING \"a b\"\r\n\r\n*0\r\n*1\r\n$0\r\n\r\n";
+        let expected: Vec<Vec<Vec<u8>>> = vec![
+            vec![b"GET".to_vec(), b"k".to_vec()],
+            vec![b"PING".to_vec(), b"a b".to_vec()],
+            vec![],
+            vec![],
+            vec![b"".to_vec()],
+        ];
+        assert_eq!(words(input), expected);
+    }
+
+    #[test]
+    fn a_request_in_single_bytes_is_the_same_request() {
+        let value = vec![b'v'; BIG_BULK + 7];
+        let mut input = b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$".to_vec();
+        input.extend_from_slice(value.len().to_string().as_bytes());
+        input.extend_from_slice(b"\r\n");
+        input.extend_from_slice(&value);
+        input.extend_from_slice(b"\r\n");
+        let mut parser = Parser::new();
+        for end in 0..input.len() {
+            assert_eq!(
+                parser.parse(&input[..end], Limits::default()),
+                Parsed::Incomplete
+            );
+        }
+        assert_eq!(
+            parser.parse(&input, Limits::default()),
+            Parsed::Request(input.len())
+        );
+        let mut args = parser.args(&input);
+        assert_eq!(
+            (&args[0], &args[1], args.len()),
+            (&b"SET"[..], &b"k"[..], 3)
+        );
+        assert_eq!(args.take(2), Some(value));
+        assert_eq!(args.take(1), None);
+    }
+
+    #[test]
+    fn a_complete_request_stays_complete_until_reset() {
+        for input in [&b"*2\r\n$1\r\na\r\n$1\r\nb\r\n*1\r\n"[..], b"a b\r\nc\r\n"] {
+            let mut parser = Parser::new();
+            let first = parser.parse(input, Limits::default());
+            assert!(matches!(first, Parsed::Request(_)));
+            assert_eq!(parser.parse(input, Limits::default()), first);
+            assert_eq!(parser.args(input).len(), 2);
+        }
+    }
+
+    #[test]
+    fn a_big_bulk_can_be_filled_from_outside() {
+        let mut parser = Parser::new();
+        let head = b"*1\r\n$40000\r\nabc";
+        assert_eq!(parser.parse(head, Limits::default()), Parsed::Incomplete);
+        let (buffer, rest) = parser.big_bulk().expect("a big bulk is open");
+        assert_eq!((buffer.as_slice(), rest), (&b"abc"[..], 39_997));
+        buffer.extend(std::iter::repeat_n(b'x', rest));
+        assert!(parser.big_bulk().is_none());
+        let mut whole = head.to_vec();
+        assert_eq!(parser.parse(&whole, Limits::default()), Parsed::Incomplete);
+        whole.extend_from_slice(b"\r\n");
+        assert_eq!(
+            parser.parse(&whole, Limits::default()),
+            Parsed::Request(whole.len())
+        );
+        assert_eq!(parser.args(&whole)[0].len(), 40_000);
+    }
+
+    #[test]
+    fn violations_have_redis_texts() {
+        let (open, closed) = (
+            Limits::default(),
+            Limits {
+                unauthenticated: true,
+                ..Limits::default()
+            },
+        );
+        assert_eq!(fails(b"*x\r\n", open), "invalid multibulk length");
+        assert_eq!(fails(b"*2147483648\r\n", open), "invalid multibulk length");
+        assert_eq!(fails(b"*1\r\nfoo\r\n", open), "expected '$', got 'f'");
+        assert_eq!(fails(b"*1\r\n$-1\r\n", open), "invalid bulk length");
+        assert_eq!(fails(b"*1\r\n$536870913\r\n", open), "invalid bulk length");
+        assert_eq!(
+            fails(b"*11\r\n", closed),
+            "unauthenticated multibulk length"
+        );
+        assert_eq!(
+            fails(b"*1\r\n$16385\r\n", closed),
+            "unauthenticated bulk length"
+        );
+        assert_eq!(fails(b"set \"a\r\n", open), "unbalanced quotes in request");
+        assert_eq!(
+            fails(&[b'a'; INLINE_MAX + 1], open),
+            "too big inline request"
+        );
+        assert_eq!(
+            fails(&[b'*'; INLINE_MAX + 1], open),
+            "too big mbulk count string"
+        );
+    }
+}
