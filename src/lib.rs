@@ -1,6 +1,8 @@
 //! stdis: a Redis-compatible server built from std alone.
 
 pub mod resp;
+pub mod store;
 #[allow(unsafe_code)]
 pub mod sys;
+pub mod types;
 pub mod util;

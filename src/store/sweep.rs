@@ -1,0 +1,160 @@
+//! Removing expired keys: the sweeper's clock, and what it does to one shard.
+//!
+//! The sweeper is a thread of the server; it sleeps on an [`Alarm`] until the next wheel slot of
+//! any shard comes up and then sweeps the shards that are due, a few hundred keys under one lock.
+//! What else the removal of a key entails (the log, notifications) is the caller's.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::dict::Hasher;
+use super::entry::Entry;
+use super::{Shard, Store, locks};
+use crate::util::clock::now_ms;
+
+/// Keys looked at under one lock.
+const BATCH: usize = 200;
+
+/// The time at which the sweeper wakes.
+#[derive(Default)]
+pub(super) struct Alarm {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    due: Option<i64>,
+    stopped: bool,
+}
+
+impl Alarm {
+    /// Wakes the sweeper at `due` at the latest.
+    pub(super) fn set(&self, due: i64) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.due.is_none_or(|earlier| due < earlier) {
+            state.due = Some(due);
+            self.changed.notify_one();
+        }
+    }
+
+    /// Sleeps until the alarm is due. Returns `false` when the sweeper is to end.
+    fn wait(&self) -> bool {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if state.stopped {
+                return false;
+            }
+            let left = state.due.map(|due| due - now_ms());
+            match left {
+                Some(left) if left <= 0 => {
+                    state.due = None;
+                    return true;
+                }
+                // An hour at most, so that a clock that was set back does no harm for long.
+                Some(left) => {
+                    let left = Duration::from_millis(left.clamp(1, 3_600_000) as u64);
+                    let woken = self.changed.wait_timeout(state, left);
+                    state = woken.unwrap_or_else(PoisonError::into_inner).0;
+                }
+                None => {
+                    state = self
+                        .changed
+                        .wait(state)
+                        .unwrap_or_else(PoisonError::into_inner)
+                }
+            }
+        }
+    }
+}
+
+impl Store {
+    /// The sweeper's life: waits until keys are due and hands each one it removed to `removed`,
+    /// with its database, while the shard is still locked. `pause` is asked before each round.
+    pub fn sweep_until_stopped(
+        &self,
+        pause: impl Fn() -> bool,
+        mut removed: impl FnMut(&mut Shard, usize, Entry),
+    ) {
+        while self.sweeper.wait() {
+            let now = now_ms();
+            if pause() {
+                self.sweeper.set(now + 100);
+                continue;
+            }
+            for shard in 0..self.shards.len() {
+                while self.due[shard].load(Ordering::Relaxed) <= now {
+                    self.sweep(shard, now, &mut removed);
+                }
+            }
+            let next = self.due.iter().map(|due| due.load(Ordering::Relaxed)).min();
+            if let Some(next) = next.filter(|&next| next < i64::MAX) {
+                self.sweeper.set(next);
+            }
+        }
+    }
+
+    /// Ends [`Store::sweep_until_stopped`].
+    pub fn stop_sweeper(&self) {
+        self.sweeper
+            .state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .stopped = true;
+        self.sweeper.changed.notify_all();
+    }
+
+    /// Looks at up to [`BATCH`] due items of a shard.
+    fn sweep(&self, number: usize, now: i64, removed: &mut impl FnMut(&mut Shard, usize, Entry)) {
+        let mut shard = locks::exclusive(&self.shards[number].0);
+        let mut hashes = Vec::new();
+        let mut budget = BATCH;
+        for db in 0..shard.dbs.len() {
+            while budget > 0 {
+                hashes.clear();
+                let due = shard.dbs[db]
+                    .wheel
+                    .as_mut()
+                    .is_some_and(|wheel| wheel.take_due(now, budget, &mut hashes));
+                if !due {
+                    break;
+                }
+                budget -= hashes.len().clamp(1, budget);
+                for &hash in &hashes {
+                    while let Some(entry) = shard.dbs[db].expire_one(hash, now) {
+                        removed(&mut shard, db, entry);
+                    }
+                }
+            }
+        }
+        let next = shard.dbs.iter().filter_map(super::Db::next_due).min();
+        self.due[number].store(next.unwrap_or(i64::MAX), Ordering::Relaxed);
+    }
+}
+
+impl super::Db {
+    /// Removes one expired key with this hash; a key with this hash that is not due yet goes back
+    /// into the wheel.
+    fn expire_one(&mut self, hash: u64, now: i64) -> Option<Entry> {
+        let expired = |entry: &Entry| entry.key.is_expired(now);
+        if let Some(entry) = self.dict.remove_where(hash, expired, &self.hasher) {
+            self.volatile -= 1;
+            return Some(entry);
+        }
+        // Tags collide: only a key with this very hash is the one the item was made for.
+        let hasher = self.hasher;
+        let later = |entry: &Entry| {
+            entry.key.deadline().is_some() && hasher.hash(entry.key.bytes()) == hash
+        };
+        if let Some(deadline) = self
+            .dict
+            .find_where(hash, later)
+            .and_then(|entry| entry.key.deadline())
+            && let Some(wheel) = &mut self.wheel
+        {
+            wheel.insert(hash, deadline);
+        }
+        None
+    }
+}

@@ -1,0 +1,140 @@
+//! [`Value`], what a key holds.
+//!
+//! A value takes 24 bytes in its entry. Integers and strings of up to [`INLINE`] bytes live in
+//! there without an allocation; the rest is behind one pointer.
+
+use super::string;
+
+/// Longest string that lives inside a [`Value`].
+pub const INLINE: usize = 22;
+/// Longest string for which Redis reports the encoding `embstr`.
+pub const EMBSTR_MAX: usize = 44;
+
+/// The value of a key.
+pub enum Value {
+    /// A string that is the decimal form of an integer.
+    Int(i64),
+    /// A short string.
+    Inline {
+        /// Bytes in use.
+        len: u8,
+        /// The bytes, and zeros behind them.
+        bytes: [u8; INLINE],
+    },
+    /// A string of fixed size.
+    Str(Box<[u8]>),
+    /// A string that has been changed in place, with room to grow.
+    Raw(Box<Vec<u8>>),
+}
+
+const _: () = assert!(size_of::<Value>() == 24);
+
+/// The type of a value, as `TYPE` names it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Type {
+    /// `string`
+    String,
+}
+
+impl Type {
+    /// Redis' name of the type.
+    pub fn name(self) -> &'static str {
+        match self {
+            Type::String => "string",
+        }
+    }
+
+    /// Every type.
+    pub const ALL: &'static [Type] = &[Type::String];
+}
+
+impl Value {
+    /// A string, stored as an integer where its bytes are the decimal form of one.
+    pub fn string(bytes: &[u8]) -> Value {
+        match string::as_integer(bytes) {
+            Some(int) => Value::Int(int),
+            None => Value::plain(bytes),
+        }
+    }
+
+    /// A string from a buffer that may be kept.
+    pub fn string_from(bytes: Vec<u8>) -> Value {
+        if bytes.len() <= INLINE {
+            return Value::string(&bytes);
+        }
+        Value::Str(bytes.into_boxed_slice())
+    }
+
+    /// A string that is not looked at for an integer.
+    pub fn plain(bytes: &[u8]) -> Value {
+        if bytes.len() <= INLINE {
+            let mut inline = [0; INLINE];
+            inline[..bytes.len()].copy_from_slice(bytes);
+            Value::Inline {
+                len: bytes.len() as u8,
+                bytes: inline,
+            }
+        } else {
+            Value::Str(bytes.into())
+        }
+    }
+
+    /// The value's type.
+    pub fn kind(&self) -> Type {
+        match self {
+            Value::Int(_) | Value::Inline { .. } | Value::Str(_) | Value::Raw(_) => Type::String,
+        }
+    }
+
+    /// The encoding as `OBJECT ENCODING` names it.
+    pub fn encoding(&self) -> &'static str {
+        match self {
+            Value::Int(_) => "int",
+            Value::Inline { .. } => "embstr",
+            Value::Str(bytes) if bytes.len() <= EMBSTR_MAX => "embstr",
+            Value::Str(_) | Value::Raw(_) => "raw",
+        }
+    }
+
+    /// Bytes of heap memory behind the value.
+    pub fn heap_size(&self) -> usize {
+        match self {
+            Value::Int(_) | Value::Inline { .. } => 0,
+            Value::Str(bytes) => bytes.len(),
+            Value::Raw(bytes) => bytes.capacity() + size_of::<Vec<u8>>(),
+        }
+    }
+
+    /// How much work freeing the value is, in allocations; what takes long is freed by the
+    /// background thread.
+    pub fn free_effort(&self) -> usize {
+        1
+    }
+
+    /// The same value once more, for `COPY`.
+    pub fn duplicate(&self) -> Value {
+        match self {
+            Value::Int(int) => Value::Int(*int),
+            Value::Inline { len, bytes } => Value::Inline {
+                len: *len,
+                bytes: *bytes,
+            },
+            Value::Str(bytes) => Value::Str(bytes.clone()),
+            Value::Raw(bytes) => Value::Raw(bytes.clone()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn encodings_follow_redis() {
+        assert_eq!(Value::string(b"12").encoding(), "int");
+        assert_eq!(Value::string(b"012").encoding(), "embstr");
+        assert_eq!(Value::string(&[b'x'; 44]).encoding(), "embstr");
+        assert_eq!(Value::string(&[b'x'; 45]).encoding(), "raw");
+        assert_eq!(Value::Raw(Box::new(vec![1])).encoding(), "raw");
+    }
+}
