@@ -1,6 +1,7 @@
 //! stdis: a Redis-compatible server built from std alone.
 
 pub mod resp;
+pub mod server;
 pub mod store;
 #[allow(unsafe_code)]
 pub mod sys;

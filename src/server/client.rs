@@ -1,0 +1,194 @@
+//! One connected client, as others see it: what `CLIENT LIST` shows, and what `CLIENT KILL`
+//! reaches.
+//!
+//! The session that serves the client owns everything else; it keeps these fields up to date with
+//! plain atomic stores, once a batch.
+
+use std::fs::File;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::outbox::Outbox;
+use crate::util::clock::now_ms;
+
+/// A connected socket, TCP or unix alike: all that is ever done with it is to read and write
+/// bytes, for which std's `File` serves both. Socket calls go through `sys`.
+pub type Socket = Arc<File>;
+
+/// Where a client comes from.
+#[derive(Clone, Debug)]
+pub struct Address {
+    /// The peer, as `CLIENT LIST` shows it: `ip:port`, or the socket's path and `:0`.
+    pub peer: String,
+    /// Our end.
+    pub local: String,
+    /// Whether it came through the unix socket.
+    pub unix: bool,
+    /// Whether the peer is on this machine.
+    pub loopback: bool,
+}
+
+/// Texts that a client sets about itself.
+#[derive(Clone, Default)]
+pub struct Names {
+    /// `CLIENT SETNAME`.
+    pub name: Vec<u8>,
+    /// `CLIENT SETINFO LIB-NAME`.
+    pub lib_name: Vec<u8>,
+    /// `CLIENT SETINFO LIB-VER`.
+    pub lib_version: Vec<u8>,
+}
+
+/// Flags that `CLIENT LIST` shows as letters.
+#[derive(Clone, Copy)]
+pub struct ClientFlag(u32);
+
+/// Closed once the replies in its buffer are sent (`c`).
+pub const CLOSE_AFTER_REPLY: ClientFlag = ClientFlag(1 << 0);
+/// To be closed as soon as possible (`A`).
+pub const CLOSE_ASAP: ClientFlag = ClientFlag(1 << 1);
+/// Connected through the unix socket (`U`).
+pub const UNIX_SOCKET: ClientFlag = ClientFlag(1 << 2);
+/// Exempt from client eviction (`e`).
+pub const NO_EVICT: ClientFlag = ClientFlag(1 << 3);
+/// Does not touch the access time of keys (`T`).
+pub const NO_TOUCH: ClientFlag = ClientFlag(1 << 4);
+/// Waits, in a blocking command or for the end of a pause (`b`).
+pub const BLOCKED: ClientFlag = ClientFlag(1 << 5);
+
+/// The letters in the order in which Redis prints them.
+const LETTERS: &[(ClientFlag, char)] = &[
+    (BLOCKED, 'b'),
+    (CLOSE_AFTER_REPLY, 'c'),
+    (CLOSE_ASAP, 'A'),
+    (UNIX_SOCKET, 'U'),
+    (NO_EVICT, 'e'),
+    (NO_TOUCH, 'T'),
+];
+
+/// One connected client.
+pub struct Client {
+    /// Its number, never used again.
+    pub id: u64,
+    /// The connection; shutting it down ends the session that serves it.
+    pub socket: Socket,
+    /// Where it comes from.
+    pub address: Address,
+    /// Replies that the socket did not take at once, and pushes.
+    pub outbox: Outbox,
+    /// When it connected, unix milliseconds.
+    pub created: i64,
+    /// When it last sent something.
+    pub last_interaction: AtomicI64,
+    /// Its current database.
+    pub db: AtomicU32,
+    /// 2 or 3.
+    pub resp: AtomicU8,
+    /// Row of the last command in the command table, plus one.
+    pub last_command: AtomicU32,
+    /// Bytes in the query buffer, and room left in it.
+    pub query_used: AtomicUsize,
+    /// See `query_used`.
+    pub query_free: AtomicUsize,
+    /// Bytes of the arguments of the command being read.
+    pub argv: AtomicUsize,
+    /// Capacity of the reply buffer.
+    pub reply_room: AtomicUsize,
+    /// Commands queued in a transaction; -1 outside of one.
+    pub multi: AtomicI64,
+    /// Whether it has authenticated.
+    pub authenticated: AtomicBool,
+    flags: AtomicU32,
+    names: Mutex<Names>,
+}
+
+impl Client {
+    /// A client that has just connected.
+    pub fn new(id: u64, socket: Socket, address: Address) -> Client {
+        let now = now_ms();
+        let flags = if address.unix { UNIX_SOCKET.0 } else { 0 };
+        Client {
+            id,
+            outbox: Outbox::new(socket.clone()),
+            socket,
+            address,
+            created: now,
+            last_interaction: AtomicI64::new(now),
+            db: AtomicU32::new(0),
+            resp: AtomicU8::new(2),
+            last_command: AtomicU32::new(0),
+            query_used: AtomicUsize::new(0),
+            query_free: AtomicUsize::new(0),
+            argv: AtomicUsize::new(0),
+            reply_room: AtomicUsize::new(0),
+            multi: AtomicI64::new(-1),
+            authenticated: AtomicBool::new(false),
+            flags: AtomicU32::new(flags),
+            names: Mutex::default(),
+        }
+    }
+
+    /// Whether a flag is set.
+    pub fn has(&self, flag: ClientFlag) -> bool {
+        self.flags.load(Ordering::Relaxed) & flag.0 != 0
+    }
+
+    /// Sets or clears a flag.
+    pub fn set(&self, flag: ClientFlag, on: bool) {
+        if on {
+            self.flags.fetch_or(flag.0, Ordering::Relaxed);
+        } else {
+            self.flags.fetch_and(!flag.0, Ordering::Relaxed);
+        }
+    }
+
+    /// The flags as `CLIENT LIST` prints them.
+    pub fn letters(&self) -> String {
+        let letters: String = LETTERS
+            .iter()
+            .filter(|(flag, _)| self.has(*flag))
+            .map(|(_, letter)| *letter)
+            .collect();
+        if letters.is_empty() {
+            "N".into()
+        } else {
+            letters
+        }
+    }
+
+    /// What it calls itself.
+    pub fn names(&self) -> Names {
+        self.names
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Changes what it calls itself.
+    pub fn rename(&self, change: impl FnOnce(&mut Names)) {
+        change(&mut self.names.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Closes the connection from outside of its session.
+    pub fn kill(&self) {
+        self.set(CLOSE_ASAP, true);
+        self.outbox.close();
+        // The session may be reading or writing; both end now.
+        let _ = crate::sys::shutdown(&self.socket);
+    }
+
+    /// Milliseconds since it last sent something.
+    pub fn idle_ms(&self, now: i64) -> i64 {
+        (now - self.last_interaction.load(Ordering::Relaxed)).max(0)
+    }
+
+    /// Bytes of memory the client takes, its buffers included.
+    pub fn memory(&self) -> usize {
+        size_of::<Client>()
+            + self.query_used.load(Ordering::Relaxed)
+            + self.query_free.load(Ordering::Relaxed)
+            + self.argv.load(Ordering::Relaxed)
+            + self.reply_room.load(Ordering::Relaxed)
+            + self.outbox.memory()
+    }
+}

@@ -1,0 +1,289 @@
+//! Options that are accepted so that stock config files start the server: first
+//! those that tune machinery which does not exist here, then those whose
+//! feature is yet to come.
+//!
+//! Both are checked for their type, kept, and shown by `CONFIG GET`. Options
+//! that would silently leave a server unsafe or wrong when they had no effect
+//! (`aclfile`, `replicaof`, TLS) are not among them: they are refused.
+
+use super::table::{
+    DEBUG, DENY_LOADING, HIDDEN, IMMUTABLE, MULTI_ARG, MUTABLE, NO_EFFECT, Opt, PENDING, PROTECTED,
+    PROTECTED_ACTIONS, int, memory, options,
+};
+use super::value::{INT_MAX, INT_MIN, Kind, LONG_MAX, Names, UINT_MAX};
+
+const LONG: i64 = i64::MAX;
+
+/// Directives without effect that Redis itself only skips: name and one word.
+pub const DEPRECATED: [&str; 3] = [
+    "list-max-ziplist-entries",
+    "list-max-ziplist-value",
+    "lua-replicate-commands",
+];
+
+const OOM_SCORE_ADJ: Names = &[("no", 0), ("yes", 1), ("relative", 1), ("absolute", 2)];
+const SYSLOG_FACILITIES: Names = &[
+    ("user", 1),
+    ("local0", 16),
+    ("local1", 17),
+    ("local2", 18),
+    ("local3", 19),
+    ("local4", 20),
+    ("local5", 21),
+    ("local6", 22),
+    ("local7", 23),
+];
+const ENDPOINT_TYPES: Names = &[("ip", 0), ("hostname", 1), ("unknown-endpoint", 2)];
+const ON_PROPAGATION_ERROR: Names = &[("ignore", 0), ("panic", 1), ("panic-on-replicas", 2)];
+const FSYNC_POLICIES: Names = &[("everysec", 2), ("always", 1), ("no", 0)];
+const DISKLESS_LOAD: Names = &[("disabled", 0), ("on-empty-db", 1), ("swapdb", 2)];
+const PUBSUB_DEFAULTS: Names = &[("allchannels", 1), ("resetchannels", 0)];
+const SANITIZE: Names = &[("no", 0), ("yes", 1), ("clients", 2)];
+const SHUTDOWN_SAVE: i64 = 2;
+const SHUTDOWN_NOSAVE: i64 = 1;
+const SHUTDOWN_FLAGS: Names = &[
+    ("default", 0),
+    ("save", SHUTDOWN_SAVE),
+    ("nosave", SHUTDOWN_NOSAVE),
+    ("now", 4),
+    ("force", 8),
+];
+
+fn shutdown_flags(bits: i64) -> Result<(), &'static str> {
+    if bits & SHUTDOWN_SAVE != 0 && bits & SHUTDOWN_NOSAVE != 0 {
+        return Err("shutdown options SAVE and NOSAVE can't be used simultaneously");
+    }
+    Ok(())
+}
+
+const SHUTDOWN: Kind = Kind::Flags(SHUTDOWN_FLAGS, shutdown_flags);
+
+fn dbfilename(name: &[u8]) -> Result<(), &'static str> {
+    match name.contains(&b'/') {
+        true => Err("dbfilename can't be a path, just a filename"),
+        false => Ok(()),
+    }
+}
+
+fn appendfilename(name: &[u8]) -> Result<(), &'static str> {
+    match name {
+        [] => Err("appendfilename can't be empty"),
+        _ if name.contains(&b'/') => Err("appendfilename can't be a path, just a filename"),
+        _ => Ok(()),
+    }
+}
+
+fn appenddirname(name: &[u8]) -> Result<(), &'static str> {
+    match name {
+        [] => Err("appenddirname can't be empty"),
+        _ if name.contains(&b'/') => Err("appenddirname can't be a path, just a dirname"),
+        _ => Ok(()),
+    }
+}
+
+fn hostname(name: &[u8]) -> Result<(), &'static str> {
+    if name.len() >= 256 {
+        return Err("Hostnames must be less than 256 characters");
+    }
+    let allowed = |c: &u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'.');
+    match name.iter().all(allowed) {
+        true => Ok(()),
+        false => Err("Hostnames may only contain alphanumeric characters, hyphens or dots"),
+    }
+}
+
+/// Names in braces must be known, braces are written twice to stand for
+/// themselves, and something must be left to show.
+fn title_template(template: &[u8]) -> Result<(), &'static str> {
+    const NAMES: [&[u8]; 7] = [
+        b"title",
+        b"listen-addr",
+        b"server-mode",
+        b"config-file",
+        b"port",
+        b"tls-port",
+        b"unixsocket",
+    ];
+    const INVALID: &str = "template format is invalid or contains unknown variables";
+    let mut rest = template;
+    while let [c, after @ ..] = rest {
+        rest = match (c, after) {
+            (b'{', [b'{', after @ ..]) => after,
+            (b'{', _) => {
+                let end = after.iter().position(|c| *c == b'}').ok_or(INVALID)?;
+                if !NAMES.contains(&&after[..end]) {
+                    return Err(INVALID);
+                }
+                &after[end + 1..]
+            }
+            _ => after,
+        };
+    }
+    match template.iter().all(|c| *c == b' ') {
+        true => Err(INVALID),
+        false => Ok(()),
+    }
+}
+
+const fn own_len() -> usize {
+    super::table::OWN.len()
+}
+
+const fn base(place: usize, before: usize) -> u16 {
+    (place + before) as u16
+}
+
+options! {
+    /// Options without effect.
+    STOCK, base super::own_len(), all NO_EFFECT;
+
+    ACTIVEREHASHING = "activerehashing", Kind::Bool, "yes", MUTABLE, "Tables always grow step by step";
+    DYNAMIC_HZ = "dynamic-hz", Kind::Bool, "yes", MUTABLE, "Periodic work does not depend on the number of clients";
+    IO_THREADS = "io-threads", int(1, 128), "1", DEBUG | IMMUTABLE, "Threads are always used";
+    IO_THREADS_DO_READS = "io-threads-do-reads", Kind::Bool, "no", DEBUG | IMMUTABLE, "Threads always read";
+    JEMALLOC_BG_THREAD = "jemalloc-bg-thread", Kind::Bool, "yes", MUTABLE, "There is no jemalloc";
+    ACTIVEDEFRAG = "activedefrag",
+        Kind::AlwaysNo("Active defragmentation cannot be enabled: it requires a Redis server compiled with a modified Jemalloc like the one shipped by default with the Redis source distribution"),
+        "no", DEBUG, "There is no defragmentation";
+    ACTIVE_DEFRAG_IGNORE_BYTES = "active-defrag-ignore-bytes", memory(1, LONG_MAX), "100mb", MUTABLE, "There is no defragmentation";
+    ACTIVE_DEFRAG_THRESHOLD_LOWER = "active-defrag-threshold-lower", int(0, 1000), "10", MUTABLE, "There is no defragmentation";
+    ACTIVE_DEFRAG_THRESHOLD_UPPER = "active-defrag-threshold-upper", int(0, 1000), "100", MUTABLE, "There is no defragmentation";
+    ACTIVE_DEFRAG_CYCLE_MIN = "active-defrag-cycle-min", int(1, 99), "1", MUTABLE, "There is no defragmentation";
+    ACTIVE_DEFRAG_CYCLE_MAX = "active-defrag-cycle-max", int(1, 99), "25", MUTABLE, "There is no defragmentation";
+    ACTIVE_DEFRAG_MAX_SCAN_FIELDS = "active-defrag-max-scan-fields", int(1, LONG), "1000", MUTABLE, "There is no defragmentation";
+    AOF_REWRITE_INCREMENTAL_FSYNC = "aof-rewrite-incremental-fsync", Kind::Bool, "yes", MUTABLE, "Rewrites choose when to sync";
+    RDB_SAVE_INCREMENTAL_FSYNC = "rdb-save-incremental-fsync", Kind::Bool, "yes", MUTABLE, "Snapshots choose when to sync";
+    DISABLE_THP = "disable-thp", Kind::Bool, "yes", IMMUTABLE, "There is no fork that huge pages would slow";
+    OOM_SCORE_ADJ_OPT = "oom-score-adj", Kind::Enum(OOM_SCORE_ADJ), "no", MUTABLE, "There are no children to put first";
+    OOM_SCORE_ADJ_VALUES = "oom-score-adj-values", Kind::OomScores, "0 200 800", MULTI_ARG, "There are no children to put first";
+    IGNORE_WARNINGS = "ignore-warnings", Kind::Text, "", MUTABLE, "There are no such warnings";
+    ALWAYS_SHOW_LOGO = "always-show-logo", Kind::Bool, "no", IMMUTABLE, "There is no logo";
+    SET_PROC_TITLE = "set-proc-title", Kind::Bool, "yes", IMMUTABLE, "The process keeps its title";
+    PROC_TITLE_TEMPLATE = "proc-title-template", Kind::CheckedText(title_template), "{title} {listen-addr} {server-mode}", MUTABLE, "The process keeps its title";
+    LOCALE_COLLATE = "locale-collate", Kind::Text, "", MUTABLE, "Texts are compared by their bytes";
+    SYSLOG_ENABLED = "syslog-enabled", Kind::AlwaysNo("this server does not log to syslog"), "no", IMMUTABLE, "There is no logging to syslog";
+    SYSLOG_IDENT = "syslog-ident", Kind::Text, "redis", IMMUTABLE, "There is no logging to syslog";
+    SYSLOG_FACILITY = "syslog-facility", Kind::Enum(SYSLOG_FACILITIES), "local0", IMMUTABLE, "There is no logging to syslog";
+    CRASH_LOG_ENABLED = "crash-log-enabled", Kind::Bool, "yes", MUTABLE, "There is no crash report";
+    CRASH_MEMCHECK_ENABLED = "crash-memcheck-enabled", Kind::Bool, "yes", MUTABLE, "There is no memory check after a crash";
+    USE_EXIT_ON_PANIC = "use-exit-on-panic", Kind::Bool, "no", HIDDEN, "A panic ends one session only";
+    WATCHDOG_PERIOD = "watchdog-period", int(0, INT_MAX), "0", HIDDEN, "There is no watchdog";
+    SERVER_CPULIST = "server_cpulist", Kind::Text, "", IMMUTABLE, "Threads are not pinned to processors";
+    BIO_CPULIST = "bio_cpulist", Kind::Text, "", IMMUTABLE, "Threads are not pinned to processors";
+    AOF_REWRITE_CPULIST = "aof_rewrite_cpulist", Kind::Text, "", IMMUTABLE, "Threads are not pinned to processors";
+    BGSAVE_CPULIST = "bgsave_cpulist", Kind::Text, "", IMMUTABLE, "Threads are not pinned to processors";
+    SOCKET_MARK_ID = "socket-mark-id", int(0, UINT_MAX), "0", IMMUTABLE, "Sockets carry no mark";
+    ENABLE_MODULE_COMMAND = "enable-module-command", Kind::Enum(PROTECTED_ACTIONS), "no", IMMUTABLE, "There are no modules";
+    CLUSTER_ENABLED = "cluster-enabled", Kind::AlwaysNo("this server does not support cluster mode"), "no", IMMUTABLE, "There is no cluster mode";
+    CLUSTER_CONFIG_FILE = "cluster-config-file", Kind::Text, "nodes.conf", IMMUTABLE, "There is no cluster mode";
+    CLUSTER_NODE_TIMEOUT = "cluster-node-timeout", int(0, LONG), "15000", MUTABLE, "There is no cluster mode";
+    CLUSTER_PORT = "cluster-port", int(0, 65535), "0", IMMUTABLE, "There is no cluster mode";
+    CLUSTER_REPLICA_VALIDITY_FACTOR = "cluster-replica-validity-factor" | "cluster-slave-validity-factor", int(0, INT_MAX), "10", MUTABLE, "There is no cluster mode";
+    CLUSTER_REPLICA_NO_FAILOVER = "cluster-replica-no-failover" | "cluster-slave-no-failover", Kind::Bool, "no", MUTABLE, "There is no cluster mode";
+    CLUSTER_MIGRATION_BARRIER = "cluster-migration-barrier", int(0, INT_MAX), "1", MUTABLE, "There is no cluster mode";
+    CLUSTER_REQUIRE_FULL_COVERAGE = "cluster-require-full-coverage", Kind::Bool, "yes", MUTABLE, "There is no cluster mode";
+    CLUSTER_ALLOW_READS_WHEN_DOWN = "cluster-allow-reads-when-down", Kind::Bool, "no", MUTABLE, "There is no cluster mode";
+    CLUSTER_ALLOW_PUBSUBSHARD_WHEN_DOWN = "cluster-allow-pubsubshard-when-down", Kind::Bool, "yes", MUTABLE, "There is no cluster mode";
+    CLUSTER_ALLOW_REPLICA_MIGRATION = "cluster-allow-replica-migration", Kind::Bool, "yes", MUTABLE, "There is no cluster mode";
+    CLUSTER_LINK_SENDBUF_LIMIT = "cluster-link-sendbuf-limit", memory(0, u64::MAX), "0", MUTABLE, "There is no cluster mode";
+    CLUSTER_ANNOUNCE_IP = "cluster-announce-ip", Kind::Text, "", MUTABLE, "There is no cluster mode";
+    CLUSTER_ANNOUNCE_HOSTNAME = "cluster-announce-hostname", Kind::CheckedText(hostname), "", MUTABLE, "There is no cluster mode";
+    CLUSTER_ANNOUNCE_PORT = "cluster-announce-port", int(0, 65535), "0", MUTABLE, "There is no cluster mode";
+    CLUSTER_ANNOUNCE_TLS_PORT = "cluster-announce-tls-port", int(0, 65535), "0", MUTABLE, "There is no cluster mode";
+    CLUSTER_ANNOUNCE_BUS_PORT = "cluster-announce-bus-port", int(0, 65535), "0", MUTABLE, "There is no cluster mode";
+    CLUSTER_PREFERRED_ENDPOINT_TYPE = "cluster-preferred-endpoint-type", Kind::Enum(ENDPOINT_TYPES), "ip", MUTABLE, "There is no cluster mode";
+    PROPAGATION_ERROR_BEHAVIOR = "propagation-error-behavior", Kind::Enum(ON_PROPAGATION_ERROR), "ignore", MUTABLE, "Propagation cannot fail half way";
+}
+
+/// The options whose feature is yet to come.
+pub mod later {
+    use super::*;
+
+    const fn before() -> usize {
+        super::own_len() + STOCK.len()
+    }
+
+    const fn base(place: usize, before: usize) -> u16 {
+        super::base(place, before)
+    }
+
+    options! {
+        /// Options whose feature is yet to come.
+        ROWS, base super::before(), all PENDING;
+
+        APPENDONLY = "appendonly", Kind::AlwaysNo("this version cannot keep an append only file yet"), "no", DENY_LOADING, "Keep an append only file";
+        STOP_WRITES_ON_BGSAVE_ERROR = "stop-writes-on-bgsave-error", Kind::Bool, "yes", MUTABLE, "Refuse writes after a failed snapshot";
+        RDBCOMPRESSION = "rdbcompression", Kind::Bool, "yes", MUTABLE, "Compress strings in snapshots";
+        RDBCHECKSUM = "rdbchecksum", Kind::Bool, "yes", IMMUTABLE, "End snapshots with a checksum";
+        DBFILENAME = "dbfilename", Kind::CheckedText(dbfilename), "dump.rdb", PROTECTED, "Name of the snapshot file";
+        RDB_DEL_SYNC_FILES = "rdb-del-sync-files", Kind::Bool, "no", MUTABLE, "Remove snapshots made for replicas only";
+        RDB_KEY_SAVE_DELAY = "rdb-key-save-delay", int(INT_MIN, INT_MAX), "0", HIDDEN, "Wait after each key saved, for tests";
+        KEY_LOAD_DELAY = "key-load-delay", int(INT_MIN, INT_MAX), "0", HIDDEN, "Wait after each key loaded, for tests";
+        LOADING_PROCESS_EVENTS_INTERVAL_BYTES = "loading-process-events-interval-bytes", int(1024, INT_MAX), "2097152", HIDDEN, "How often clients are answered while loading";
+        SANITIZE_DUMP_PAYLOAD = "sanitize-dump-payload", Kind::Enum(SANITIZE), "no", DEBUG, "Check payloads of RESTORE in depth";
+        APPENDFILENAME = "appendfilename", Kind::CheckedText(appendfilename), "appendonly.aof", IMMUTABLE, "Name that append only files start with";
+        APPENDDIRNAME = "appenddirname", Kind::CheckedText(appenddirname), "appendonlydir", IMMUTABLE, "Folder of the append only files";
+        APPENDFSYNC = "appendfsync", Kind::Enum(FSYNC_POLICIES), "everysec", MUTABLE, "When the append only file is synced";
+        NO_APPENDFSYNC_ON_REWRITE = "no-appendfsync-on-rewrite", Kind::Bool, "no", MUTABLE, "Do not sync while rewriting";
+        AUTO_AOF_REWRITE_PERCENTAGE = "auto-aof-rewrite-percentage", int(0, INT_MAX), "100", MUTABLE, "Growth that starts a rewrite";
+        AUTO_AOF_REWRITE_MIN_SIZE = "auto-aof-rewrite-min-size", memory(0, LONG_MAX), "64mb", MUTABLE, "Least size that starts a rewrite";
+        AOF_LOAD_TRUNCATED = "aof-load-truncated", Kind::Bool, "yes", MUTABLE, "Load an append only file that ends half way";
+        AOF_USE_RDB_PREAMBLE = "aof-use-rdb-preamble", Kind::Bool, "yes", MUTABLE, "Rewrite to the snapshot format";
+        AOF_TIMESTAMP_ENABLED = "aof-timestamp-enabled", Kind::Bool, "no", MUTABLE, "Note times in the append only file";
+        AOF_DISABLE_AUTO_GC = "aof-disable-auto-gc", Kind::Bool, "no", MUTABLE, "Keep old append only files";
+        SHUTDOWN_TIMEOUT = "shutdown-timeout", int(0, INT_MAX), "10", MUTABLE, "Seconds to wait for replicas when stopping";
+        SHUTDOWN_ON_SIGINT = "shutdown-on-sigint", SHUTDOWN, "default", MULTI_ARG, "How SIGINT stops the server";
+        SHUTDOWN_ON_SIGTERM = "shutdown-on-sigterm", SHUTDOWN, "default", MULTI_ARG, "How SIGTERM stops the server";
+        REPLICA_SERVE_STALE_DATA = "replica-serve-stale-data" | "slave-serve-stale-data", Kind::Bool, "yes", MUTABLE, "Serve reads without a link to the primary";
+        REPLICA_READ_ONLY = "replica-read-only" | "slave-read-only", Kind::Bool, "yes", DEBUG, "Refuse writes on a replica";
+        REPLICA_LAZY_FLUSH = "replica-lazy-flush" | "slave-lazy-flush", Kind::Bool, "no", MUTABLE, "Free the old data set in the background";
+        REPLICA_IGNORE_MAXMEMORY = "replica-ignore-maxmemory" | "slave-ignore-maxmemory", Kind::Bool, "yes", MUTABLE, "Leave eviction to the primary";
+        REPLICA_IGNORE_DISK_WRITE_ERRORS = "replica-ignore-disk-write-errors", Kind::Bool, "no", MUTABLE, "Go on when a replica cannot write its log";
+        REPLICA_PRIORITY = "replica-priority" | "slave-priority", int(0, INT_MAX), "100", MUTABLE, "Rank of this replica for a failover";
+        REPLICA_ANNOUNCED = "replica-announced", Kind::Bool, "yes", MUTABLE, "Show this replica to clients";
+        REPLICA_ANNOUNCE_IP = "replica-announce-ip" | "slave-announce-ip", Kind::Text, "", MUTABLE, "Address that this replica gives";
+        REPLICA_ANNOUNCE_PORT = "replica-announce-port" | "slave-announce-port", int(0, 65535), "0", MUTABLE, "Port that this replica gives";
+        REPL_DISKLESS_SYNC = "repl-diskless-sync", Kind::Bool, "yes", DEBUG, "Send snapshots to replicas without a file";
+        REPL_DISKLESS_SYNC_DELAY = "repl-diskless-sync-delay", int(0, INT_MAX), "5", MUTABLE, "Seconds to wait for more replicas";
+        REPL_DISKLESS_SYNC_MAX_REPLICAS = "repl-diskless-sync-max-replicas", int(0, INT_MAX), "0", MUTABLE, "Replicas that end the wait";
+        REPL_DISKLESS_LOAD = "repl-diskless-load", Kind::Enum(DISKLESS_LOAD), "disabled", DEBUG | DENY_LOADING, "Load snapshots straight from the link";
+        REPL_DISABLE_TCP_NODELAY = "repl-disable-tcp-nodelay", Kind::Bool, "no", MUTABLE, "Send to replicas in larger packets";
+        REPL_TIMEOUT = "repl-timeout", int(1, INT_MAX), "60", MUTABLE, "Seconds after which a silent link is lost";
+        REPL_PING_REPLICA_PERIOD = "repl-ping-replica-period" | "repl-ping-slave-period", int(1, INT_MAX), "10", MUTABLE, "Seconds between pings to replicas";
+        REPL_BACKLOG_SIZE = "repl-backlog-size", memory(1, LONG_MAX), "1mb", MUTABLE, "Bytes of the log kept for partial resync";
+        REPL_BACKLOG_TTL = "repl-backlog-ttl", int(0, LONG), "3600", MUTABLE, "Seconds the backlog is kept without replicas";
+        MIN_REPLICAS_TO_WRITE = "min-replicas-to-write" | "min-slaves-to-write", int(0, INT_MAX), "0", MUTABLE, "Good replicas that writes need";
+        MIN_REPLICAS_MAX_LAG = "min-replicas-max-lag" | "min-slaves-max-lag", int(0, INT_MAX), "10", MUTABLE, "Seconds of lag of a good replica";
+        BIND_SOURCE_ADDR = "bind-source-addr", Kind::Text, "", MUTABLE, "Local address of outgoing links";
+        ACL_PUBSUB_DEFAULT = "acl-pubsub-default", Kind::Enum(PUBSUB_DEFAULTS), "resetchannels", MUTABLE, "Channels that new users may use";
+        ACLLOG_MAX_LEN = "acllog-max-len", int(0, LONG), "128", MUTABLE, "Entries of ACL LOG";
+        MAXMEMORY_SAMPLES = "maxmemory-samples", int(1, INT_MAX), "5", MUTABLE, "Keys compared for each eviction";
+        MAXMEMORY_EVICTION_TENACITY = "maxmemory-eviction-tenacity", int(0, 100), "10", MUTABLE, "How long one eviction may go on";
+        MAXMEMORY_CLIENTS = "maxmemory-clients", Kind::MemoryOrPercent, "0", MUTABLE, "Memory of all clients at which the largest are closed";
+        SLOWLOG_LOG_SLOWER_THAN = "slowlog-log-slower-than", int(-1, LONG), "10000", MUTABLE, "Microseconds that make a command slow";
+        SLOWLOG_MAX_LEN = "slowlog-max-len", int(0, LONG), "128", MUTABLE, "Entries of SLOWLOG";
+        LATENCY_MONITOR_THRESHOLD = "latency-monitor-threshold", int(0, LONG), "0", MUTABLE, "Milliseconds that make a latency event";
+        NOTIFY_KEYSPACE_EVENTS = "notify-keyspace-events", Kind::EventClasses, "", MUTABLE, "Classes of events that are published";
+        TRACKING_TABLE_MAX_KEYS = "tracking-table-max-keys", int(0, LONG), "1000000", MUTABLE, "Keys remembered for client-side caching";
+        BUSY_REPLY_THRESHOLD = "busy-reply-threshold" | "lua-time-limit", int(0, LONG), "5000", MUTABLE, "Milliseconds after which a script is busy";
+        HASH_MAX_LISTPACK_ENTRIES = "hash-max-listpack-entries" | "hash-max-ziplist-entries", int(0, LONG), "512", MUTABLE, "Fields of a packed hash";
+        HASH_MAX_LISTPACK_VALUE = "hash-max-listpack-value" | "hash-max-ziplist-value", memory(0, LONG_MAX), "64", MUTABLE, "Longest value in a packed hash";
+        LIST_MAX_LISTPACK_SIZE = "list-max-listpack-size" | "list-max-ziplist-size", int(INT_MIN, INT_MAX), "-2", MUTABLE, "Size of a list's nodes";
+        LIST_COMPRESS_DEPTH = "list-compress-depth", int(0, INT_MAX), "0", DEBUG, "Nodes at a list's ends left plain";
+        SET_MAX_INTSET_ENTRIES = "set-max-intset-entries", int(0, LONG), "512", MUTABLE, "Members of a packed set of integers";
+        SET_MAX_LISTPACK_ENTRIES = "set-max-listpack-entries", int(0, LONG), "128", MUTABLE, "Members of a packed set";
+        SET_MAX_LISTPACK_VALUE = "set-max-listpack-value", memory(0, LONG_MAX), "64", MUTABLE, "Longest member of a packed set";
+        ZSET_MAX_LISTPACK_ENTRIES = "zset-max-listpack-entries" | "zset-max-ziplist-entries", int(0, LONG), "128", MUTABLE, "Members of a packed sorted set";
+        ZSET_MAX_LISTPACK_VALUE = "zset-max-listpack-value" | "zset-max-ziplist-value", memory(0, LONG_MAX), "64", MUTABLE, "Longest member of a packed sorted set";
+        HLL_SPARSE_MAX_BYTES = "hll-sparse-max-bytes", memory(0, LONG_MAX), "3000", MUTABLE, "Size of a sparse HyperLogLog";
+        STREAM_NODE_MAX_BYTES = "stream-node-max-bytes", memory(0, LONG_MAX), "4096", MUTABLE, "Bytes in a stream's node";
+        STREAM_NODE_MAX_ENTRIES = "stream-node-max-entries", int(0, LONG), "100", MUTABLE, "Entries in a stream's node";
+    }
+}
+
+pub use later::ROWS as LATER;
+
+/// The names of the options that are accepted without effect.
+pub fn stock_names() -> impl Iterator<Item = &'static str> {
+    STOCK.iter().map(|row: &Opt| row.name).chain(DEPRECATED)
+}

@@ -1,0 +1,171 @@
+//! The shared state that commands may touch.
+//!
+//! [`Server`] ties it together: the store, the configuration, the clients that are connected, the
+//! statistics. Whoever feeds commands in (sockets, later a replica link and the AOF) sits above
+//! this floor and holds an `Arc` of it.
+
+pub mod client;
+pub mod clients;
+pub mod config;
+pub mod histogram;
+pub mod lazyfree;
+pub mod logger;
+pub mod outbox;
+pub mod pause;
+pub mod stats;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
+use std::time::Instant;
+
+use crate::store::Store;
+use crate::store::access::Policy;
+use crate::util::{clock, random};
+use clients::Clients;
+use config::{Config, id, table};
+use lazyfree::LazyFree;
+use pause::Pause;
+use stats::Stats;
+
+/// The Redis version whose behaviour the server offers, as `INFO` and `HELLO` report it.
+pub const REDIS_VERSION: &str = "7.2.4";
+
+/// Everything the sessions of one server share.
+pub struct Server {
+    /// The keys.
+    pub store: Store,
+    /// The options in force.
+    pub config: Config,
+    /// Who is connected.
+    pub clients: Clients,
+    /// What has been counted.
+    pub stats: Stats,
+    /// `CLIENT PAUSE`.
+    pub pause: Pause,
+    /// Frees large values in the background.
+    pub lazyfree: LazyFree,
+    /// Forty hexadecimal digits that name this run.
+    pub run_id: String,
+    /// The configuration file, if there is one.
+    pub config_file: Option<PathBuf>,
+    /// When the server started, unix seconds.
+    pub started: i64,
+    /// The same on the monotonic clock.
+    pub started_at: Instant,
+    /// Whether the sweeper removes expired keys (`DEBUG SET-ACTIVE-EXPIRE`).
+    pub active_expire: AtomicBool,
+    /// Addresses the server listens on.
+    pub listening: Mutex<Vec<SocketAddr>>,
+    rebind: OnceLock<Rebind>,
+    access: AtomicU32,
+    stop: Mutex<Option<Stop>>,
+    stopped: Condvar,
+}
+
+/// Binds the listening sockets anew; the reason when that fails.
+pub type Rebind = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
+
+/// Why the server is to end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stop {
+    /// SIGTERM.
+    Sigterm,
+    /// SIGINT.
+    Sigint,
+    /// The `SHUTDOWN` command.
+    Command,
+}
+
+impl Server {
+    /// A server with this configuration and an empty store; `commands` is the number of rows of
+    /// the command table, for which statistics are kept.
+    pub fn new(config: Config, config_file: Option<PathBuf>, commands: usize) -> Server {
+        let databases = config.int(id::DATABASES) as usize;
+        let server = Server {
+            store: Store::new(databases),
+            clients: Clients::default(),
+            stats: Stats::new(commands),
+            pause: Pause::default(),
+            lazyfree: LazyFree::default(),
+            run_id: random::hex_id(40),
+            config_file,
+            started: clock::now_ms() / 1000,
+            started_at: Instant::now(),
+            active_expire: AtomicBool::new(true),
+            listening: Mutex::default(),
+            rebind: OnceLock::new(),
+            access: AtomicU32::new(0),
+            stop: Mutex::new(None),
+            stopped: Condvar::new(),
+            config,
+        };
+        server.refresh_access_policy();
+        server
+    }
+
+    /// How accesses to keys are kept, as `maxmemory-policy` and the LFU options say.
+    pub fn access_policy(&self) -> Policy {
+        // One atomic word, because every command reads it: lfu, log factor, decay time.
+        let bits = self.access.load(Ordering::Relaxed);
+        Policy {
+            lfu: bits & 1 != 0,
+            log_factor: bits >> 1 & 0x7fff,
+            decay_minutes: bits >> 16,
+        }
+    }
+
+    /// Reads the access policy from the configuration again, after one of its options changed.
+    pub fn refresh_access_policy(&self) {
+        let lfu = self.config.int(id::MAXMEMORY_POLICY) & table::POLICY_LFU != 0;
+        let factor = self.config.int(id::LFU_LOG_FACTOR).clamp(0, 0x7fff) as u32;
+        let decay = self.config.int(id::LFU_DECAY_TIME).clamp(0, 0xffff) as u32;
+        let bits = u32::from(lfu) | factor << 1 | decay << 16;
+        self.access.store(bits, Ordering::Relaxed);
+    }
+
+    /// Says how the listening sockets are bound anew; the network floor, which knows, is above.
+    pub fn set_rebind(&self, rebind: Rebind) {
+        let _ = self.rebind.set(rebind);
+    }
+
+    /// Binds the listening sockets anew, after `port` or `bind` changed.
+    ///
+    /// # Errors
+    /// The reason why an address could not be bound.
+    pub fn rebind(&self) -> Result<(), String> {
+        self.rebind.get().map_or(Ok(()), |rebind| rebind())
+    }
+
+    /// Asks the server to end.
+    pub fn stop(&self, why: Stop) {
+        let mut stop = self.stop.lock().unwrap_or_else(PoisonError::into_inner);
+        stop.get_or_insert(why);
+        self.stopped.notify_all();
+    }
+
+    /// Whether the server is ending.
+    pub fn is_stopping(&self) -> bool {
+        self.stop
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_some()
+    }
+
+    /// Waits until the server is asked to end.
+    pub fn wait_for_stop(&self) -> Stop {
+        let mut stop = self.stop.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            match *stop {
+                Some(why) => return why,
+                None => {
+                    stop = self
+                        .stopped
+                        .wait(stop)
+                        .unwrap_or_else(PoisonError::into_inner)
+                }
+            }
+        }
+    }
+}

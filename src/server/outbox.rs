@@ -1,0 +1,192 @@
+//! The outbox: bytes for a client that its socket would not take at once.
+//!
+//! A session writes its replies itself, without blocking, as long as the socket takes them. What
+//! the socket refuses goes here, and a thread of its own writes it while the session goes on
+//! reading; so a client that sends a million commands before it reads the first reply is served,
+//! and one that never reads hurts nobody. The thread ends when the outbox is empty.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use super::Server;
+use super::client::{Client, Socket};
+use super::config::value::OutputLimit;
+use crate::sys;
+
+/// Stack of a writer thread, in bytes.
+const STACK: usize = 128 << 10;
+
+/// Bytes waiting for a client.
+pub struct Outbox {
+    socket: Socket,
+    state: Mutex<State>,
+    bytes: AtomicUsize,
+    chunks: AtomicUsize,
+}
+
+#[derive(Default)]
+struct State {
+    /// Buffers, each with the number of its first bytes that have been sent.
+    queue: VecDeque<(Vec<u8>, usize)>,
+    /// Whether a thread is writing.
+    active: bool,
+    closed: bool,
+    /// Whether the connection ends once everything is written.
+    last: bool,
+    /// Since when the soft limit is exceeded.
+    soft_since: Option<Instant>,
+}
+
+impl Outbox {
+    /// An empty outbox.
+    pub fn new(socket: Socket) -> Outbox {
+        Outbox {
+            socket,
+            state: Mutex::default(),
+            bytes: AtomicUsize::new(0),
+            chunks: AtomicUsize::new(0),
+        }
+    }
+
+    /// Bytes waiting.
+    pub fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Buffers waiting.
+    pub fn chunks(&self) -> usize {
+        self.chunks.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of memory.
+    pub fn memory(&self) -> usize {
+        self.bytes() + self.chunks() * size_of::<Vec<u8>>()
+    }
+
+    /// Whether anything is waiting (or being written), in which case later bytes must queue up
+    /// behind it. Costs one atomic load when not.
+    pub fn is_busy(&self) -> bool {
+        self.bytes() > 0
+    }
+
+    /// Ends the writer and drops what is waiting.
+    pub fn close(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        state.queue.clear();
+    }
+
+    /// Nothing more will come: the connection ends once what is waiting has been written. Returns
+    /// whether nothing is.
+    pub fn finish(&self) -> bool {
+        let mut state = self.lock();
+        state.last = true;
+        !state.active
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Client {
+    /// Queues a buffer, of which the first `sent` bytes are not to be sent (again), behind what is
+    /// waiting and sees to it that it is written. Returns `false` when the client is over its limit and is to be closed.
+    pub fn enqueue(
+        self: &Arc<Self>,
+        server: &Arc<Server>,
+        bytes: Vec<u8>,
+        sent: usize,
+        limit: OutputLimit,
+    ) -> bool {
+        let outbox = &self.outbox;
+        let mut state = outbox.lock();
+        if state.closed {
+            return false;
+        }
+        let more = bytes.len() - sent;
+        let total = outbox.bytes.fetch_add(more, Ordering::Relaxed) + more;
+        outbox.chunks.fetch_add(1, Ordering::Relaxed);
+        state.queue.push_back((bytes, sent));
+        if over_limit(&mut state, total, limit) {
+            server
+                .stats
+                .output_buffer_disconnections
+                .fetch_add(1, Ordering::Relaxed);
+            return false;
+        }
+        if !state.active {
+            let (client, server) = (self.clone(), server.clone());
+            let name = format!("writer-{}", self.id);
+            let thread = std::thread::Builder::new().name(name).stack_size(STACK);
+            // Without a thread the client cannot be served any further.
+            if thread.spawn(move || client.write_outbox(&server)).is_err() {
+                return false;
+            }
+            state.active = true;
+        }
+        true
+    }
+
+    /// The writer thread: writes until the outbox is empty.
+    fn write_outbox(&self, server: &Server) {
+        let outbox = &self.outbox;
+        let mut state = outbox.lock();
+        while !state.closed
+            && let Some((chunk, sent)) = state.queue.pop_front()
+        {
+            drop(state);
+            let written = send_all(&outbox.socket, &chunk[sent..]);
+            server.stats.sent(chunk.len() - sent);
+            state = outbox.lock();
+            outbox
+                .bytes
+                .fetch_sub(chunk.len() - sent, Ordering::Relaxed);
+            outbox.chunks.fetch_sub(1, Ordering::Relaxed);
+            if written.is_err() {
+                state.closed = true;
+                let _ = sys::shutdown(&outbox.socket);
+            }
+        }
+        state.queue.clear();
+        if state.closed {
+            outbox.bytes.store(0, Ordering::Relaxed);
+            outbox.chunks.store(0, Ordering::Relaxed);
+        }
+        state.active = false;
+        state.soft_since = None;
+        if state.last {
+            let _ = sys::shutdown(&outbox.socket);
+        }
+    }
+}
+
+fn over_limit(state: &mut State, bytes: usize, limit: OutputLimit) -> bool {
+    let bytes = bytes as u64;
+    if limit.hard > 0 && bytes >= limit.hard {
+        return true;
+    }
+    if limit.soft == 0 || bytes < limit.soft {
+        state.soft_since = None;
+        return false;
+    }
+    let since = *state.soft_since.get_or_insert_with(Instant::now);
+    since.elapsed().as_secs() >= limit.soft_seconds
+}
+
+/// Writes everything, waiting for the socket where necessary; it may be in either mode.
+fn send_all(socket: &Socket, mut bytes: &[u8]) -> std::io::Result<()> {
+    while !bytes.is_empty() {
+        match sys::send_blocking(socket, bytes) {
+            Ok(0) => return Err(std::io::ErrorKind::WriteZero.into()),
+            Ok(sent) => bytes = &bytes[sent..],
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                sys::wait_writable(socket, -1)?;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
