@@ -1,5 +1,6 @@
 //! stdis: a Redis-compatible server built from std alone.
 
+pub mod command;
 pub mod resp;
 pub mod server;
 pub mod store;

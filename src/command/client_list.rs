@@ -1,0 +1,76 @@
+//! The line that describes a client, for `CLIENT LIST` and `CLIENT INFO`.
+//!
+//! Fields and their order are those of <https://redis.io/docs/latest/commands/client-list/>.
+
+use std::io::{self, Write};
+use std::os::fd::AsRawFd;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::connection::DEFAULT_USER;
+use super::table;
+use crate::server::client::Client;
+
+/// Appends the line of a client, with its line end. `now` is in unix milliseconds; `argv` the bytes
+/// of the arguments of the command that asks, when the client is the one that sent it.
+pub fn line(text: &mut Vec<u8>, client: &Client, now: i64, argv: Option<usize>) {
+    // Writing to a vector does not fail.
+    let _ = write_line(text, client, now, argv);
+}
+
+fn write_line(
+    text: &mut Vec<u8>,
+    client: &Client,
+    now: i64,
+    argv: Option<usize>,
+) -> io::Result<()> {
+    let (names, outbox) = (client.names(), &client.outbox);
+    let (peer, local) = (&client.address.peer, &client.address.local);
+    write!(
+        text,
+        "id={} addr={peer} laddr={local} fd={} name=",
+        client.id,
+        client.socket.as_raw_fd()
+    )?;
+    text.extend_from_slice(&names.name);
+    write!(
+        text,
+        " age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 multi={}",
+        (now - client.created).max(0) / 1000,
+        client.idle_ms(now) / 1000,
+        client.letters(),
+        client.db.load(Relaxed),
+        client.multi.load(Relaxed)
+    )?;
+    // Replies leave at the end of a batch or go to the outbox, so there is never a number of bytes
+    // to show as those of the reply buffer itself. It only grows as far as a batch needed: its size
+    // is also the most it has held.
+    let room = client.reply_room.load(Relaxed);
+    write!(
+        text,
+        " qbuf={} qbuf-free={} argv-mem={} multi-mem=0 rbs={room} rbp={room} obl=0 oll={} omem={} tot-mem={}",
+        client.query_used.load(Relaxed),
+        client.query_free.load(Relaxed),
+        argv.unwrap_or_else(|| client.argv.load(Relaxed)),
+        outbox.chunks(),
+        outbox.memory(),
+        client.memory()
+    )?;
+    let command = match client.last_command.load(Relaxed) {
+        0 => "NULL",
+        number => table()
+            .rows
+            .get(number as usize - 1)
+            .map_or("NULL", |row| &row.name),
+    };
+    let events = if outbox.is_busy() { "rw" } else { "r" };
+    let resp = client.resp.load(Relaxed);
+    write!(
+        text,
+        " events={events} cmd={command} user={DEFAULT_USER} redir=-1 resp={resp} lib-name="
+    )?;
+    text.extend_from_slice(&names.lib_name);
+    text.extend_from_slice(b" lib-ver=");
+    text.extend_from_slice(&names.lib_version);
+    text.push(b'\n');
+    Ok(())
+}

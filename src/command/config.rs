@@ -1,0 +1,159 @@
+//! `CONFIG`: options while the server runs.
+//!
+//! What options there are and how their values read is in [`crate::server::config`]; here is what
+//! has to happen when some of them change. Most are read where they count and need nothing.
+//! <https://redis.io/docs/latest/commands/config-set/>
+
+use std::sync::Arc;
+
+use super::error::{Error, SYNTAX};
+use super::help::help;
+use super::spec::*;
+use super::{Args, Ctx, Outcome};
+use crate::server::Server;
+use crate::server::config::{Caller, OptId, id};
+use crate::server::logger::{self, Level};
+use crate::sys;
+
+/// The rows of this family.
+pub const COMMANDS: &[Command] = &[Command::new("config", -2, super::container)
+    .docs(
+        Group::Server,
+        "2.0.0",
+        "Depends on the subcommand",
+        "Groups the commands about the configuration",
+    )
+    .subcommands(CONFIG_SUBCOMMANDS)];
+
+const CONFIG_SUBCOMMANDS: &[Command] = &[
+    Command::new("get", -3, config_get)
+        .flags(ADMIN.or(NOSCRIPT).or(LOADING).or(STALE))
+        .docs(
+            Group::Server,
+            "2.0.0",
+            "O(N), N the number of parameters",
+            "Tells the values of the parameters that fit the patterns",
+        )
+        .args("parameter:{parameter}...")
+        .history(&[("7.0.0", "Takes several patterns")]),
+    Command::new("help", 2, config_help)
+        .flags(LOADING.or(STALE))
+        .docs(
+            Group::Server,
+            "5.0.0",
+            "O(1)",
+            "Lists the CONFIG subcommands",
+        ),
+    Command::new("resetstat", 2, config_resetstat)
+        .flags(ADMIN.or(NOSCRIPT).or(LOADING).or(STALE))
+        .docs(
+            Group::Server,
+            "2.0.0",
+            "O(1)",
+            "Sets the statistics of INFO back to zero",
+        ),
+    Command::new("set", -4, config_set)
+        .flags(ADMIN.or(NOSCRIPT).or(LOADING).or(STALE))
+        .docs(
+            Group::Server,
+            "2.0.0",
+            "O(N), N the number of parameters",
+            "Changes parameters while the server runs, all of them or none",
+        )
+        .args("parameter_value:{parameter value}...")
+        .history(&[("7.0.0", "Sets several parameters at once")])
+        .tips(&["request_policy:all_nodes", "response_policy:all_succeeded"]),
+];
+
+/// File descriptors that are not for clients, as Redis counts them.
+const RESERVED_FDS: u64 = 32;
+
+/// `CONFIG GET parameter ...`
+fn config_get(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
+    let patterns: Vec<&[u8]> = args.from(2).collect();
+    let found = c.server.config.get(&patterns);
+    c.out.map(found.len());
+    for (name, value) in &found {
+        c.out.bulk(name);
+        c.out.bulk(value);
+    }
+    Ok(())
+}
+
+/// `CONFIG SET parameter value ...`
+fn config_set(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
+    if !args.len().is_multiple_of(2) {
+        return Err(SYNTAX);
+    }
+    let pairs: Vec<(&[u8], &[u8])> = (2..args.len())
+        .step_by(2)
+        .map(|at| (&args[at], &args[at + 1]))
+        .collect();
+    let caller = Caller {
+        local: c.session.client.address.loopback,
+        ..Caller::default()
+    };
+    let server = c.server;
+    let result = server
+        .config
+        .set(&pairs, caller, &mut |option| apply(server, option));
+    result.map_err(|error| Error::raw(error.as_bytes().to_vec()))?;
+    c.out.ok();
+    Ok(())
+}
+
+/// Makes the new value of an option take effect.
+///
+/// # Errors
+/// Why it cannot, in Redis' words.
+fn apply(server: &Arc<Server>, option: OptId) -> Result<(), String> {
+    if option == id::LOGLEVEL {
+        if let Some(level) = Level::parse(server.config.name(id::LOGLEVEL)) {
+            logger::set_level(level);
+        }
+    } else if [id::MAXMEMORY_POLICY, id::LFU_LOG_FACTOR, id::LFU_DECAY_TIME].contains(&option) {
+        server.refresh_access_policy();
+    } else if option == id::PORT {
+        server
+            .rebind()
+            .map_err(|_| "Unable to listen on this port. Check server logs.".to_owned())?;
+    } else if option == id::BIND {
+        server
+            .rebind()
+            .map_err(|_| "Failed to bind to specified addresses.".to_owned())?;
+    } else if option == id::MAXCLIENTS {
+        let wanted = server.config.int(id::MAXCLIENTS) as u64 + RESERVED_FDS;
+        let limit = sys::raise_nofile_limit(wanted);
+        if limit < wanted {
+            return Err(format!(
+                "The operating system is not able to handle the specified number of clients, try with {}",
+                limit.saturating_sub(RESERVED_FDS)
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// `CONFIG RESETSTAT`
+fn config_resetstat(c: &mut Ctx<'_>, _: &mut Args<'_>) -> Outcome {
+    // What this session has counted so far is to be forgotten as well.
+    c.server.stats.pour(&mut c.session.tally);
+    c.server.stats.reset();
+    c.server.lazyfree.forget_freed();
+    c.out.ok();
+    Ok(())
+}
+
+/// `CONFIG HELP`
+fn config_help(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
+    help(c, args, HELP)
+}
+
+const HELP: &[&str] = &[
+    "GET <pattern> [<pattern> [...]]",
+    "    Tell the values of the parameters whose names fit a glob-style pattern.",
+    "RESETSTAT",
+    "    Set the statistics of INFO back to zero.",
+    "SET <parameter> <value> [<parameter> <value> [...]]",
+    "    Change parameters, all of them or none.",
+];

@@ -1,0 +1,311 @@
+//! The commands of a connection about itself: passwords, protocol version, current database.
+//!
+//! There is one user, `default`, whose password is `requirepass`.
+//! <https://redis.io/docs/latest/commands/?group=connection>
+
+use std::sync::atomic::Ordering;
+
+use super::client::set_name;
+use super::error::{DB_OUT_OF_RANGE, Error, SYNTAX, WRONG_PASS};
+use super::options::{int_or, int_within, is, wrong_arity};
+use super::session::Replies;
+use super::spec::*;
+use super::{Args, Ctx, Outcome};
+use crate::server::client::{CLOSE_AFTER_REPLY, NO_EVICT, NO_TOUCH};
+use crate::server::config::id;
+use crate::server::{REDIS_VERSION, Server};
+
+/// The rows of this family.
+pub const COMMANDS: &[Command] = &[
+    Command::new("auth", -2, auth)
+        .flags(
+            NOSCRIPT
+                .or(LOADING)
+                .or(STALE)
+                .or(FAST)
+                .or(NO_AUTH)
+                .or(ALLOW_BUSY),
+        )
+        .acl(CAT_CONNECTION)
+        .docs(
+            Group::Connection,
+            "1.0.0",
+            "O(N), N the number of the user's passwords",
+            "Logs the connection in",
+        )
+        .args("[username@6.0.0] password")
+        .history(&[("6.0.0", "Takes a user name")]),
+    Command::new("echo", 2, echo)
+        .flags(LOADING.or(STALE).or(FAST))
+        .acl(CAT_CONNECTION)
+        .docs(
+            Group::Connection,
+            "1.0.0",
+            "O(1)",
+            "Sends its argument back",
+        )
+        .args("message"),
+    Command::new("hello", -1, hello)
+        .flags(
+            NOSCRIPT
+                .or(LOADING)
+                .or(STALE)
+                .or(FAST)
+                .or(NO_AUTH)
+                .or(ALLOW_BUSY),
+        )
+        .acl(CAT_CONNECTION)
+        .docs(
+            Group::Connection,
+            "6.0.0",
+            "O(1)",
+            "Chooses the protocol version, optionally logs in, and describes the server",
+        )
+        .args(
+            "[arguments:{protover:integer [AUTH username_password:{username password}] \
+                [SETNAME clientname]}]",
+        )
+        .history(&[("6.2.0", "The protocol version may be left out")]),
+    Command::new("ping", -1, ping)
+        .flags(FAST)
+        .acl(CAT_CONNECTION)
+        .docs(
+            Group::Connection,
+            "1.0.0",
+            "O(1)",
+            "Answers PONG, or with its argument, to show that the server lives",
+        )
+        .args("[message]")
+        .tips(&["request_policy:all_shards", "response_policy:all_succeeded"]),
+    Command::new("quit", -1, quit)
+        .flags(
+            NOSCRIPT
+                .or(LOADING)
+                .or(STALE)
+                .or(FAST)
+                .or(NO_AUTH)
+                .or(ALLOW_BUSY),
+        )
+        .acl(CAT_CONNECTION)
+        .docs(
+            Group::Connection,
+            "1.0.0",
+            "O(1)",
+            "Ends the connection after an OK",
+        ),
+    Command::new("reset", 1, reset)
+        .flags(
+            NOSCRIPT
+                .or(LOADING)
+                .or(STALE)
+                .or(FAST)
+                .or(NO_AUTH)
+                .or(ALLOW_BUSY),
+        )
+        .acl(CAT_CONNECTION)
+        .docs(
+            Group::Connection,
+            "6.2.0",
+            "O(1)",
+            "Puts the connection back into the state of a new one",
+        ),
+    Command::new("select", 2, select)
+        .flags(LOADING.or(STALE).or(FAST))
+        .acl(CAT_CONNECTION)
+        .docs(
+            Group::Connection,
+            "1.0.0",
+            "O(1)",
+            "Makes another database the current one",
+        )
+        .args("index:integer"),
+];
+
+/// The one user there is.
+pub const DEFAULT_USER: &str = "default";
+
+const NO_PASSWORD: Error = Error::new(
+    "ERR AUTH <password> called without any password configured for the default user. \
+     Are you sure your configuration is correct?",
+);
+const BAD_VERSION: Error = Error::new("ERR Protocol version is not an integer or out of range");
+const NO_PROTO: Error = Error::new("NOPROTO unsupported protocol version");
+const HELLO_NO_AUTH: Error = Error::new(
+    "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> \
+     <pass> option can be used to authenticate the client and select the RESP protocol version at the same time",
+);
+
+/// `AUTH [username] password`
+fn auth(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
+    match args.len() {
+        2 if c.server.config.str(id::REQUIREPASS).is_empty() => return Err(NO_PASSWORD),
+        2 => log_in(c, DEFAULT_USER.as_bytes(), &args[1])?,
+        3 => log_in(c, &args[1], &args[2])?,
+        _ => return Err(SYNTAX),
+    }
+    c.out.ok();
+    Ok(())
+}
+
+/// Authenticates the client; one that has authenticated before and now fails remains so.
+fn log_in(c: &mut Ctx<'_>, user: &[u8], password: &[u8]) -> Outcome {
+    if !may_log_in(c.server, user, password) {
+        c.server.stats.auth_denied.fetch_add(1, Ordering::Relaxed);
+        return Err(WRONG_PASS);
+    }
+    c.session.set_authenticated(true);
+    Ok(())
+}
+
+/// Whether this is the user's password. Without `requirepass` any is.
+fn may_log_in(server: &Server, user: &[u8], password: &[u8]) -> bool {
+    let wanted = server.config.str(id::REQUIREPASS);
+    user == DEFAULT_USER.as_bytes() && (wanted.is_empty() || same_secret(&wanted, password))
+}
+
+/// Compares without giving away, by the time it takes, how much of `given` is right.
+fn same_secret(secret: &[u8], given: &[u8]) -> bool {
+    let mut differs = secret.len() ^ given.len();
+    for (at, byte) in given.iter().enumerate() {
+        // What lies past the end of a secret is compared with something, to take the same time.
+        let expected = secret.get(at % secret.len().max(1)).copied().unwrap_or(0);
+        differs |= usize::from(std::hint::black_box(byte ^ expected));
+    }
+    differs == 0
+}
+
+/// `ECHO message`
+fn echo(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
+    c.out.bulk(&args[1]);
+    Ok(())
+}
+
+/// `HELLO [protover [AUTH username password] [SETNAME clientname]]`
+fn hello(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
+    let version = match args.len() {
+        1 => None,
+        _ => Some(int_or(args, 1, BAD_VERSION)?),
+    };
+    if version.is_some_and(|version| !(2..=3).contains(&version)) {
+        return Err(NO_PROTO);
+    }
+    let (mut login, mut name) = (None, None);
+    let mut at = 2;
+    while at < args.len() {
+        let left = args.len() - 1 - at;
+        if is(&args[at], "AUTH") && left >= 2 {
+            login = Some(at + 1);
+            at += 3;
+        } else if is(&args[at], "SETNAME") && left >= 1 {
+            super::client::check_name(&args[at + 1])?;
+            name = Some(at + 1);
+            at += 2;
+        } else {
+            let mut text = b"ERR Syntax error in HELLO option '".to_vec();
+            text.extend_from_slice(&args[at]);
+            text.push(b'\'');
+            return Err(Error::raw(text));
+        }
+    }
+    if let Some(at) = login {
+        log_in(c, &args[at], &args[at + 1])?;
+    }
+    if c.session.must_authenticate(c.server) {
+        return Err(HELLO_NO_AUTH);
+    }
+    if let Some(at) = name {
+        set_name(&c.session.client, &args[at])?;
+    }
+    if let Some(version) = version {
+        speak(c, version == 3);
+    }
+    describe(c);
+    Ok(())
+}
+
+/// Switches the protocol, from the next reply on.
+fn speak(c: &mut Ctx<'_>, resp3: bool) {
+    c.out.set_resp3(resp3);
+    c.session
+        .client
+        .resp
+        .store(if resp3 { 3 } else { 2 }, Ordering::Relaxed);
+}
+
+/// The reply of `HELLO`.
+fn describe(c: &mut Ctx<'_>) {
+    let proto = if c.out.is_resp3() { 3 } else { 2 };
+    let out = &mut *c.out;
+    out.map(7);
+    for (name, text) in [("server", "redis"), ("version", REDIS_VERSION)] {
+        out.bulk(name.as_bytes());
+        out.bulk(text.as_bytes());
+    }
+    out.bulk(b"proto");
+    out.int(proto);
+    out.bulk(b"id");
+    out.int(c.session.client.id as i64);
+    for (name, text) in [("mode", "standalone"), ("role", "master")] {
+        out.bulk(name.as_bytes());
+        out.bulk(text.as_bytes());
+    }
+    out.bulk(b"modules");
+    out.array(0);
+}
+
+/// `PING [message]`
+fn ping(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
+    match args.len() {
+        1 => c.out.simple("PONG"),
+        2 => c.out.bulk(&args[1]),
+        _ => return Err(wrong_arity("ping")),
+    }
+    Ok(())
+}
+
+/// `QUIT`
+fn quit(c: &mut Ctx<'_>, _: &mut Args<'_>) -> Outcome {
+    c.out.ok();
+    c.session.client.set(CLOSE_AFTER_REPLY, true);
+    c.session.close = true;
+    Ok(())
+}
+
+/// `RESET`. What the client said about its library stays, as the library does.
+fn reset(c: &mut Ctx<'_>, _: &mut Args<'_>) -> Outcome {
+    speak(c, false);
+    c.session.select(0);
+    c.session.replies = Replies::On;
+    let open = c.server.config.str(id::REQUIREPASS).is_empty();
+    c.session.set_authenticated(open);
+    c.session.client.rename(|names| names.name.clear());
+    c.session.client.set(NO_EVICT, false);
+    c.session.client.set(NO_TOUCH, false);
+    c.out.simple("RESET");
+    Ok(())
+}
+
+/// `SELECT index`
+fn select(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
+    let number = int_within(args, 1, i64::from(i32::MIN), i64::from(i32::MAX))?;
+    let number = usize::try_from(number).map_err(|_| DB_OUT_OF_RANGE)?;
+    if number >= c.server.store.databases() {
+        return Err(DB_OUT_OF_RANGE);
+    }
+    c.session.select(number);
+    c.out.ok();
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::same_secret;
+
+    #[test]
+    fn secrets_are_compared_whole() {
+        assert!(same_secret(b"sesame", b"sesame"));
+        for wrong in [&b""[..], b"s", b"sesamf", b"sesame ", b"sesamesesame"] {
+            assert!(!same_secret(b"sesame", wrong), "{wrong:?}");
+        }
+    }
+}

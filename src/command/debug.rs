@@ -1,0 +1,384 @@
+//! `DEBUG`: looking inside, and provoking what tests need.
+//!
+//! `enable-debug-command` guards it. Unlike other containers it has no subcommand rows, in Redis
+//! neither: each subcommand checks its own arguments.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::error::{Error, NO_SUCH_KEY, Outcome, TOO_LONG};
+use super::help::{help, wrong_subcommand};
+use super::keys::refcount;
+use super::options::{int, is, positive};
+use super::spec::*;
+use super::{Args, Ctx};
+use crate::log_warning;
+use crate::server::config::id;
+use crate::store::access::idle_seconds;
+use crate::store::{Locks, SHARDS, shard_of};
+use crate::types::{Value, string};
+use crate::util::random::with_thread_rng;
+use crate::util::{float, glob, num};
+
+/// The rows of this family.
+pub const COMMANDS: &[Command] = &[Command::new("debug", -2, debug)
+    .flags(ADMIN.or(NOSCRIPT).or(LOADING).or(STALE).or(PROTECTED))
+    .docs(
+        Group::Server,
+        "1.0.0",
+        "Depends on the subcommand",
+        "Groups the commands for testing and debugging the server",
+    )
+    .syscmd()
+    .slow()];
+
+/// What DEBUG PROTOCOL replies with as a double; nobody counts circles with it.
+#[expect(clippy::approx_constant, reason = "Redis' test value")]
+const DOUBLE: f64 = 3.141;
+/// Patterns that DEBUG STRINGMATCH-TEST tries.
+const MATCH_ROUNDS: usize = 100_000;
+
+const WRONG_PROTOCOL_TYPE: Error = Error::new(
+    "ERR Wrong protocol type name. Please use one of the following: \
+     string|integer|double|bignum|null|array|set|map|attrib|push|verbatim|true|false",
+);
+const NOT_AN_SDS: Error = Error::new("ERR Not an sds encoded string.");
+const RESP3_ONLY: Error = Error::new("ERR RESP2 is not supported by this command");
+
+/// `DEBUG subcommand [arg ...]`
+fn debug(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
+    let name = args[1].to_ascii_lowercase();
+    match (&name[..], args.len()) {
+        (b"error", 3) => error(c, args),
+        (b"help", 2) => help(c, args, HELP),
+        (b"htstats", 3) => htstats(c, args),
+        (b"log", 3) => log(c, args),
+        (b"object", 3) => object(c, args, false),
+        (b"object", 4) if is(&args[3], "FAST") => object(c, args, true),
+        (b"panic", _) => panic!("DEBUG PANIC called by client {}", c.session.client.id),
+        (b"populate", 3..=5) => populate(c, args),
+        (b"protocol", 3) => protocol(c, args),
+        (b"sdslen", 3) => sdslen(c, args),
+        (b"set-active-expire", 3) => set_active_expire(c, args),
+        (b"sleep", 3) => sleep(c, args),
+        (b"stringmatch-test", 2) => stringmatch_test(c),
+        _ => Err(wrong_subcommand(args)),
+    }
+}
+
+const HELP: &[&str] = &[
+    "ERROR <message>",
+    "    Reply with <message> as an error.",
+    "HTSTATS <dbid>",
+    "    Show how the keys of a database are spread over the shards, and the memory of",
+    "    its tables.",
+    "LOG <message>",
+    "    Write <message> to the log at warning level.",
+    "OBJECT <key> [FAST]",
+    "    Show how <key> and its value are kept. FAST leaves the serialized length out.",
+    "PANIC",
+    "    Panic while carrying out the command. Ends this connection, not the server.",
+    "POPULATE <count> [<prefix>] [<size>]",
+    "    Create the strings <prefix>:0 and so on, where they do not exist. The prefix is",
+    "    'key' by default; values get padded or cut to <size> bytes, if given.",
+    "PROTOCOL <type>",
+    "    Reply with a value of a type: string, integer, double, bignum, null, array, set,",
+    "    map, attrib, push, verbatim, true or false.",
+    "SDSLEN <key>",
+    "    Show length, spare room and memory of <key> and its string value.",
+    "SET-ACTIVE-EXPIRE <0|1>",
+    "    Turn off or on the sweeper, which removes expired keys that nobody uses.",
+    "SLEEP <seconds>",
+    "    Hold up every command that uses keys for <seconds>, which may be a fraction.",
+    "STRINGMATCH-TEST",
+    "    Try random patterns on random strings.",
+];
+
+/// `DEBUG ERROR message`. The reply is an error, but the command has not failed, and so the
+/// statistics do not count one.
+fn error(c: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
+    c.out.error(&args[2]);
+    Ok(())
+}
+
+/// `DEBUG LOG message`
+fn log(c: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
+    log_warning!("DEBUG LOG: {}", String::from_utf8_lossy(&args[2]));
+    c.out.ok();
+    Ok(())
+}
+
+/// `DEBUG SLEEP seconds`: all shards are held meanwhile, for in Redis nothing moves.
+fn sleep(c: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
+    // Redis reads a number as C's strtod does, for which other text is 0.
+    let seconds = float::parse_f64_bound(&args[2]).unwrap_or(0.0).max(0.0);
+    let time = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
+    let held = !c.db.locks.holds_none();
+    if !held {
+        c.db.locks = Locks::all(&c.server.store, true);
+    }
+    std::thread::sleep(time);
+    if !held {
+        c.db.locks = Locks::none();
+    }
+    c.out.ok();
+    Ok(())
+}
+
+/// `DEBUG SET-ACTIVE-EXPIRE 0|1`
+fn set_active_expire(c: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
+    // Text that is no number turns it off, as C's atoi would.
+    let on = num::parse_i64(&args[2]).unwrap_or(0) != 0;
+    c.server.active_expire.store(on, Ordering::Relaxed);
+    c.out.ok();
+    Ok(())
+}
+
+/// `DEBUG STRINGMATCH-TEST`: the outcome is that nothing panics.
+fn stringmatch_test(c: &mut Ctx<'_>) -> Outcome {
+    let mut matches = 0;
+    with_thread_rng(|rng| {
+        for _ in 0..MATCH_ROUNDS {
+            let mut text = |alphabet: &[u8]| -> Vec<u8> {
+                let len = rng.index(32) + 1;
+                (0..len)
+                    .map(|_| alphabet[rng.index(alphabet.len())])
+                    .collect()
+            };
+            let (pattern, text) = (text(b"ab*?[]^-\\"), text(b"abab[]-"));
+            matches += usize::from(glob::matches(&pattern, &text, false));
+        }
+    });
+    c.out.simple(&format!(
+        "{MATCH_ROUNDS} patterns tried, {matches} matched: test passed"
+    ));
+    Ok(())
+}
+
+/// `DEBUG POPULATE count [prefix] [size]`
+fn populate(c: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
+    let count = positive(args, 2)?;
+    let prefix = args.get(3).unwrap_or(b"key");
+    let size = if args.len() > 4 {
+        positive(args, 4)?
+    } else {
+        0
+    };
+    if size > c.server.config.int(id::PROTO_MAX_BULK_LEN) {
+        return Err(TOO_LONG);
+    }
+    let (mut key, mut digits) = (Vec::new(), [0; 20]);
+    for number in 0..count {
+        let number = num::fmt_i64(&mut digits, number);
+        key.clear();
+        key.extend_from_slice(prefix);
+        key.push(b':');
+        key.extend_from_slice(number);
+        // The buffer of the key is used again and again, so its hash must not be remembered.
+        let shard = shard_of(c.server.store.hash(&key));
+        c.db.forget_hash();
+        c.db.in_shard(shard, true, |db| {
+            if !db.exists(&key) {
+                let mut value = [b"value:", number].concat();
+                if size > 0 {
+                    value.resize(size as usize, 0);
+                }
+                db.set(&key, Value::plain(&value), false);
+            }
+        });
+    }
+    c.out.ok();
+    Ok(())
+}
+
+/// `DEBUG OBJECT key [FAST]`
+///
+/// The address is made up from the key's hash: values have none of their own here, but tests look
+/// at it to see that a value is changed in place.
+fn object(c: &mut Ctx<'_>, args: &Args<'_>, fast: bool) -> Outcome {
+    let key = &args[2];
+    let hash = c.server.store.hash(key);
+    let server = c.server;
+    let text = c.db.in_shard(shard_of(hash), false, |db| {
+        let now = db.now;
+        // Not a look-up: as in Redis, expired keys show as well.
+        let entry = db.part(shard_of(hash)).get(hash, key)?;
+        let (value, access) = (&entry.value, entry.key.access());
+        let length = match fast {
+            false => format!(" serializedlength:{}", serialized_len(value)),
+            true => String::new(),
+        };
+        Some(format!(
+            "Value at:{:#x} refcount:{} encoding:{}{length} lru:{access} lru_seconds_idle:{}",
+            hash >> 16,
+            refcount(server, value),
+            value.encoding(),
+            idle_seconds(access, now),
+        ))
+    });
+    c.out.simple(&text.ok_or(NO_SUCH_KEY)?);
+    Ok(())
+}
+
+/// Bytes that a value takes in an RDB file, without its type and key. Strings are counted without
+/// LZF compression, so long repetitive ones are smaller in a file.
+fn serialized_len(value: &Value) -> usize {
+    let len = string::len(value).unwrap_or(0);
+    match string::integer(value) {
+        Some(int) if i8::try_from(int).is_ok() => 2,
+        Some(int) if i16::try_from(int).is_ok() => 3,
+        Some(int) if i32::try_from(int).is_ok() => 5,
+        _ => length_len(len) + len,
+    }
+}
+
+/// Bytes of a length in an RDB file.
+fn length_len(len: usize) -> usize {
+    match len {
+        0..0x40 => 1,
+        0x40..0x4000 => 2,
+        0x4000..=0xffff_ffff => 5,
+        _ => 9,
+    }
+}
+
+/// `DEBUG SDSLEN key`
+fn sdslen(c: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
+    let key = &args[2];
+    let hash = c.server.store.hash(key);
+    let text = c.db.in_shard(shard_of(hash), false, |db| {
+        let entry = db.part(shard_of(hash)).get(hash, key).ok_or(NO_SUCH_KEY)?;
+        let room = match &entry.value {
+            Value::Inline { .. } | Value::Str(_) => 0,
+            Value::Raw(bytes) => bytes.capacity() - bytes.len(),
+            _ => return Err(NOT_AN_SDS),
+        };
+        let len = string::len(&entry.value).ok_or(NOT_AN_SDS)?;
+        Ok(format!(
+            "key_sds_len:{}, key_sds_avail:0, key_zmalloc: {}, val_sds_len:{len}, val_sds_avail:{room}, \
+             val_zmalloc: {}",
+            key.len(),
+            entry.key.heap_size(),
+            entry.value.heap_size(),
+        ))
+    })?;
+    c.out.simple(&text);
+    Ok(())
+}
+
+/// `DEBUG HTSTATS dbid`
+fn htstats(c: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
+    let number = usize::try_from(int(args, 2)?).ok();
+    let known = number.filter(|&number| number < c.server.store.databases());
+    let number = known.ok_or(Error::new("ERR Out of range database"))?;
+    let (mut lens, mut volatile, mut tables, mut wheels) = (Vec::new(), 0, 0, 0);
+    c.db.within(number, |db| {
+        for shard in 0..SHARDS {
+            db.in_shard(shard, false, |db| {
+                let part = db.part(shard);
+                lens.push(part.len());
+                volatile += part.volatile();
+                tables += part.memory() - part.wheel_memory();
+                wheels += part.wheel_memory();
+            });
+        }
+    });
+    let keys: usize = lens.iter().sum();
+    let used = lens.iter().filter(|&&len| len > 0).count();
+    let (least, most) = (
+        lens.iter().min().unwrap_or(&0),
+        lens.iter().max().unwrap_or(&0),
+    );
+    let text = format!(
+        "[Dictionary HT]\nnumber of elements: {keys}\nshards: {SHARDS}\nshards in use: {used}\n\
+         elements of the smallest shard: {least}\nelements of the largest shard: {most}\n\
+         table bytes: {tables}\n[Expires HT]\nnumber of elements: {volatile}\ntable bytes: {wheels}\n"
+    );
+    c.out.verbatim("txt", text.as_bytes());
+    Ok(())
+}
+
+/// `DEBUG PROTOCOL type`
+fn protocol(c: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
+    let kind = args[2].to_ascii_lowercase();
+    let out = &mut *c.out;
+    match &kind[..] {
+        b"string" => out.bulk(b"Hello World"),
+        b"integer" => out.int(12345),
+        b"double" => out.double(DOUBLE),
+        b"bignum" => out.big_number("1234567999999999999999999999999999999"),
+        b"null" => out.null(),
+        b"array" => {
+            out.array(3);
+            (0..3).for_each(|n| out.int(n));
+        }
+        b"set" => {
+            out.set(3);
+            (0..3).for_each(|n| out.int(n));
+        }
+        b"map" => {
+            out.map(3);
+            for n in 0..3 {
+                out.int(n);
+                out.bool(n == 1);
+            }
+        }
+        b"attrib" => {
+            if out.is_resp3() {
+                out.attribute(1);
+                out.bulk(b"key-popularity");
+                out.array(2);
+                out.bulk(b"key:123");
+                out.int(90);
+            }
+            // An attribute is no reply; what it belongs to is.
+            out.bulk(b"Some real reply following the attribute");
+        }
+        b"push" => {
+            if !out.is_resp3() {
+                return Err(RESP3_ONLY);
+            }
+            out.push(2);
+            out.bulk(b"server-cpu-usage");
+            out.int(42);
+            // Nor is a push; the client still waits for one.
+            out.bulk(b"Some real reply following the push reply");
+        }
+        b"true" => out.bool(true),
+        b"false" => out.bool(false),
+        b"verbatim" => out.verbatim("txt", b"This is a verbatim\nstring"),
+        _ => return Err(WRONG_PROTOCOL_TYPE),
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn serialized_lengths_are_those_of_rdb() {
+        for (text, len) in [
+            ("1", 2),
+            ("-128", 2),
+            ("128", 3),
+            ("-32769", 5),
+            ("2147483647", 5),
+            ("2147483648", 11),
+            ("123456789012", 13),
+            ("", 1),
+            ("abc", 4),
+        ] {
+            assert_eq!(
+                serialized_len(&Value::string(text.as_bytes())),
+                len,
+                "{text}"
+            );
+        }
+        // A number that is kept as text is still one in a file.
+        assert_eq!(serialized_len(&Value::plain(b"12")), 2);
+        for (len, head) in [(63, 1), (64, 2), (16383, 2), (16384, 5)] {
+            assert_eq!(serialized_len(&Value::plain(&vec![b'x'; len])), head + len);
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Emptying databases, and exchanging them.
+//!
+//! All shards are locked while a database is taken out of them, which is quick; what was in it is
+//! freed after they are released, here or, with ASYNC, in the background.
+
+use super::error::{DB_OUT_OF_RANGE, Error, Outcome, SYNTAX};
+use super::options::{int_or, is};
+use super::spec::*;
+use super::{Args, Ctx};
+use crate::server::config::id;
+
+/// The rows of this family.
+pub const COMMANDS: &[Command] = &[
+    Command::new("flushall", -1, flushall)
+        .flags(WRITE)
+        .acl(CAT_KEYSPACE.or(CAT_DANGEROUS))
+        .docs(
+            Group::Server,
+            "1.0.0",
+            "O(N), N the number of all keys",
+            "Empties every database",
+        )
+        .args("[async:(ASYNC@4.0.0 | SYNC@6.2.0)]")
+        .history(&[("4.0.0", "Option ASYNC"), ("6.2.0", "Option SYNC")])
+        .tips(&["request_policy:all_shards", "response_policy:all_succeeded"])
+        .locking(Locking::AllWrite)
+        .slow(),
+    Command::new("flushdb", -1, flushdb)
+        .flags(WRITE)
+        .acl(CAT_KEYSPACE.or(CAT_DANGEROUS))
+        .docs(
+            Group::Server,
+            "1.0.0",
+            "O(N), N the number of keys in the database",
+            "Empties the current database",
+        )
+        .args("[async:(ASYNC@4.0.0 | SYNC@6.2.0)]")
+        .history(&[("4.0.0", "Option ASYNC"), ("6.2.0", "Option SYNC")])
+        .tips(&["request_policy:all_shards", "response_policy:all_succeeded"])
+        .locking(Locking::AllWrite)
+        .slow(),
+    Command::new("swapdb", 3, swapdb)
+        .flags(WRITE.or(FAST))
+        .acl(CAT_KEYSPACE.or(CAT_DANGEROUS))
+        .docs(
+            Group::Server,
+            "4.0.0",
+            "O(N), N the number of clients watching or waiting for keys",
+            "Exchanges the contents of two databases",
+        )
+        .args("index1:integer index2:integer")
+        .locking(Locking::AllWrite),
+];
+
+/// `FLUSHDB [ASYNC | SYNC]`
+fn flushdb(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
+    let lazy = is_lazy(c, args)?;
+    let number = c.db.number;
+    c.db.flush(number, lazy);
+    c.out.ok();
+    Ok(())
+}
+
+/// `FLUSHALL [ASYNC | SYNC]`
+fn flushall(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
+    let lazy = is_lazy(c, args)?;
+    for number in 0..c.server.store.databases() {
+        c.db.flush(number, lazy);
+    }
+    c.out.ok();
+    Ok(())
+}
+
+/// Whether the memory is to be freed in the background.
+fn is_lazy(c: &Ctx<'_>, args: &Args<'_>) -> Outcome<bool> {
+    match args.len() {
+        1 => Ok(c.server.config.bool(id::LAZYFREE_LAZY_USER_FLUSH)),
+        2 if is(&args[1], "SYNC") => Ok(false),
+        2 if is(&args[1], "ASYNC") => Ok(true),
+        _ => Err(SYNTAX),
+    }
+}
+
+/// `SWAPDB index1 index2`
+fn swapdb(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
+    let first = index(args, 1, Error::new("ERR invalid first DB index"))?;
+    let second = index(args, 2, Error::new("ERR invalid second DB index"))?;
+    let known = |number: i32| {
+        let number = usize::try_from(number).ok()?;
+        (number < c.server.store.databases()).then_some(number)
+    };
+    let (first, second) = known(first).zip(known(second)).ok_or(DB_OUT_OF_RANGE)?;
+    c.db.swap(first, second);
+    c.out.ok();
+    Ok(())
+}
+
+fn index(args: &Args<'_>, at: usize, error: Error) -> Outcome<i32> {
+    let number = int_or(args, at, error.clone())?;
+    i32::try_from(number).map_err(|_| error)
+}

@@ -1,0 +1,582 @@
+//! `INFO`: the state of the server and what it has counted.
+//!
+//! Names and order are those of Redis 7.2. A field is left out where there is nothing true to say
+//! (the sections about features that do not exist yet), and is zero where nothing has happened.
+//! <https://redis.io/docs/latest/commands/info/>
+
+use std::fmt::{Display, Write};
+use std::net::SocketAddr;
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::options::is;
+use super::spec::*;
+use super::{Args, Ctx, Outcome, table};
+use crate::server::config::id;
+use crate::server::{REDIS_VERSION, Server};
+use crate::store::Shard;
+use crate::sys;
+use crate::util::clock::now_ms;
+use crate::util::num::bytes_to_human;
+use crate::util::siphash::siphash12;
+
+/// The rows of this family.
+pub const COMMANDS: &[Command] = &[Command::new("info", -1, info)
+    .flags(LOADING.or(STALE))
+    .acl(CAT_DANGEROUS)
+    .docs(
+        Group::Server,
+        "1.0.0",
+        "O(1)",
+        "Reports the state and statistics of the server",
+    )
+    .args("[section...]")
+    .history(&[("7.0.0", "Takes several sections")])
+    .tips(&[
+        "nondeterministic_output",
+        "request_policy:all_shards",
+        "response_policy:special",
+    ])];
+
+/// One section.
+struct Section {
+    /// As the reply heads it; asked for in any case.
+    title: &'static str,
+    /// Whether it is shown when no section is asked for.
+    default: bool,
+    write: fn(&mut Text, &Server),
+}
+
+const fn section(title: &'static str, default: bool, write: fn(&mut Text, &Server)) -> Section {
+    Section {
+        title,
+        default,
+        write,
+    }
+}
+
+/// The sections in the order of the reply.
+const SECTIONS: &[Section] = &[
+    section("Server", true, about_server),
+    section("Clients", true, about_clients),
+    section("Memory", true, about_memory),
+    section("Stats", true, about_stats),
+    section("Replication", true, about_replication),
+    section("CPU", true, about_cpu),
+    section("Modules", true, about_modules),
+    section("Commandstats", false, about_commands),
+    section("Errorstats", true, about_errors),
+    section("Latencystats", false, about_latency),
+    section("Cluster", true, about_cluster),
+    section("Keyspace", true, about_keyspace),
+];
+
+impl Section {
+    /// Whether a word of the request asks for this section.
+    fn is_meant(&self, word: &[u8]) -> bool {
+        is(word, self.title)
+            || is(word, "all")
+            || is(word, "everything")
+            || (self.default && is(word, "default"))
+            || (self.title == "Modules" && is(word, "module_list"))
+    }
+}
+
+/// `INFO [section ...]`
+fn info(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
+    // What this session has counted in the batch so far is to be seen as well.
+    c.server.stats.pour(&mut c.session.tally);
+    let mut text = Text(String::with_capacity(4096));
+    for section in SECTIONS {
+        let wanted = match args.len() {
+            1 => section.default,
+            _ => args.from(1).any(|word| section.is_meant(word)),
+        };
+        if wanted {
+            if !text.0.is_empty() {
+                text.0.push_str("\r\n");
+            }
+            text.line(format_args!("# {}", section.title));
+            (section.write)(&mut text, c.server);
+        }
+    }
+    c.out.verbatim("txt", text.0.as_bytes());
+    Ok(())
+}
+
+/// The reply as it grows.
+struct Text(String);
+
+impl Text {
+    fn line(&mut self, line: impl Display) {
+        // Writing to a string does not fail.
+        let _ = write!(self.0, "{line}\r\n");
+    }
+
+    fn field(&mut self, name: &str, value: impl Display) {
+        self.line(format_args!("{name}:{value}"));
+    }
+
+    /// A number of bytes, and the same again for people.
+    fn bytes(&mut self, name: &str, bytes: u64) {
+        self.field(name, bytes);
+        self.line(format_args!("{name}_human:{}", bytes_to_human(bytes)));
+    }
+
+    /// Fields about what does not exist or has not happened.
+    fn zeros(&mut self, names: &[&str]) {
+        names.iter().for_each(|name| self.field(name, 0));
+    }
+
+    /// A ratio and the difference in bytes behind it.
+    fn compare(&mut self, name: &str, bytes_name: &str, part: u64, whole: u64) {
+        self.line(format_args!(
+            "{name}:{:.2}",
+            part as f64 / whole.max(1) as f64
+        ));
+        self.field(bytes_name, part as i64 - whole as i64);
+    }
+}
+
+fn about_server(text: &mut Text, server: &Server) {
+    let system = sys::uname();
+    let uptime = server.started_at.elapsed().as_secs();
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let hz = server.config.int(id::HZ);
+    let build = siphash12(
+        (0, 0),
+        concat!(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION")).as_bytes(),
+    );
+    text.field("redis_version", REDIS_VERSION);
+    text.field("redis_git_sha1", "00000000");
+    text.field("redis_git_dirty", 0);
+    text.line(format_args!("redis_build_id:{build:016x}"));
+    text.field("redis_mode", "standalone");
+    text.line(format_args!(
+        "os:{} {} {}",
+        system.sysname, system.release, system.machine
+    ));
+    text.field("arch_bits", usize::BITS);
+    text.field("monotonic_clock", "POSIX clock_gettime");
+    // There is no event loop: sessions are served by threads that read.
+    text.field("multiplexing_api", "threads");
+    text.field("atomicvar_api", "rust-std");
+    // What Redis says when another compiler has made it.
+    text.field("gcc_version", "0.0.0");
+    text.field("process_id", std::process::id());
+    text.field("process_supervised", "no");
+    text.field("run_id", &server.run_id);
+    text.field("tcp_port", server.config.int(id::PORT));
+    text.field("server_time_usec", now.as_micros());
+    text.field("uptime_in_seconds", uptime);
+    text.field("uptime_in_days", uptime / (24 * 3600));
+    text.field("hz", hz);
+    text.field("configured_hz", hz);
+    text.field("lru_clock", now.as_secs() & 0xff_ffff);
+    let executable = std::env::current_exe().unwrap_or_default();
+    text.field("executable", executable.display());
+    let file = server.config_file.clone().unwrap_or_default();
+    text.field("config_file", file.display());
+    text.field("io_threads_active", 0);
+    listeners(text, server);
+}
+
+/// Where the server listens.
+fn listeners(text: &mut Text, server: &Server) {
+    let listening = server
+        .listening
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
+    let port = listening.first().map(SocketAddr::port);
+    if let Some(port) = port {
+        let bound: String = listening
+            .iter()
+            .map(|address| format!(",bind={}", address.ip()))
+            .collect();
+        text.line(format_args!("listener0:name=tcp{bound},port={port}"));
+    }
+    let path = server.config.str(id::UNIXSOCKET);
+    if !path.is_empty() {
+        text.line(format_args!(
+            "listener1:name=unix,bind={}",
+            String::from_utf8_lossy(&path)
+        ));
+    }
+}
+
+fn about_clients(text: &mut Text, server: &Server) {
+    let clients = server.clients.all();
+    let input = clients
+        .iter()
+        .map(|client| client.query_used.load(Relaxed) + client.query_free.load(Relaxed));
+    let output = clients.iter().map(|client| client.outbox.memory());
+    text.field("connected_clients", clients.len());
+    text.field("cluster_connections", 0);
+    text.field("maxclients", server.config.int(id::MAXCLIENTS));
+    text.field("client_recent_max_input_buffer", input.max().unwrap_or(0));
+    text.field("client_recent_max_output_buffer", output.max().unwrap_or(0));
+    // No command blocks, and clients that wait for the end of a pause do not count.
+    text.zeros(&[
+        "blocked_clients",
+        "tracking_clients",
+        "clients_in_timeout_table",
+        "total_blocking_keys",
+        "total_blocking_keys_on_nokey",
+    ]);
+}
+
+fn about_memory(text: &mut Text, server: &Server) {
+    let used = sys::used_memory() as u64;
+    let resident = sys::resident_memory();
+    let peak = (server.stats.peak_memory.fetch_max(used as usize, Relaxed) as u64).max(used);
+    let startup = server.stats.startup_memory.load(Relaxed) as u64;
+    let clients: u64 = server
+        .clients
+        .all()
+        .iter()
+        .map(|client| client.memory() as u64)
+        .sum();
+    let overhead = startup + clients + tables_memory(server);
+    let dataset = used.saturating_sub(overhead);
+    let percent = |part: u64, whole: u64| part as f64 * 100.0 / whole.max(1) as f64;
+    text.bytes("used_memory", used);
+    text.bytes("used_memory_rss", resident);
+    text.bytes("used_memory_peak", peak);
+    text.line(format_args!(
+        "used_memory_peak_perc:{:.2}%",
+        percent(used, peak)
+    ));
+    text.field("used_memory_overhead", overhead);
+    text.field("used_memory_startup", startup);
+    text.field("used_memory_dataset", dataset);
+    let perc = percent(dataset, used.saturating_sub(startup));
+    text.line(format_args!("used_memory_dataset_perc:{perc:.2}%"));
+    // As Redis has it for an allocator that does not tell these apart.
+    text.field("allocator_allocated", used);
+    text.field("allocator_active", resident);
+    text.field("allocator_resident", resident);
+    text.bytes("total_system_memory", sys::total_system_memory());
+    scripts_memory(text);
+    text.bytes("maxmemory", server.config.memory(id::MAXMEMORY));
+    text.field("maxmemory_policy", server.config.name(id::MAXMEMORY_POLICY));
+    text.compare(
+        "allocator_frag_ratio",
+        "allocator_frag_bytes",
+        resident,
+        used,
+    );
+    text.compare(
+        "allocator_rss_ratio",
+        "allocator_rss_bytes",
+        resident,
+        resident,
+    );
+    text.compare(
+        "rss_overhead_ratio",
+        "rss_overhead_bytes",
+        resident,
+        resident,
+    );
+    text.compare(
+        "mem_fragmentation_ratio",
+        "mem_fragmentation_bytes",
+        resident,
+        used,
+    );
+    text.zeros(&[
+        "mem_not_counted_for_evict",
+        "mem_replication_backlog",
+        "mem_total_replication_buffers",
+        "mem_clients_slaves",
+    ]);
+    text.field("mem_clients_normal", clients);
+    text.zeros(&["mem_cluster_links", "mem_aof_buffer"]);
+    text.field("mem_allocator", "libc");
+    text.field("active_defrag_running", 0);
+    text.field("lazyfree_pending_objects", server.lazyfree.pending());
+    text.field("lazyfreed_objects", server.lazyfree.freed());
+}
+
+/// There are no scripts, so they take nothing.
+fn scripts_memory(text: &mut Text) {
+    text.zeros(&["used_memory_lua", "used_memory_vm_eval"]);
+    text.field("used_memory_lua_human", bytes_to_human(0));
+    text.zeros(&[
+        "used_memory_scripts_eval",
+        "number_of_cached_scripts",
+        "number_of_functions",
+        "number_of_libraries",
+        "used_memory_vm_functions",
+    ]);
+    text.bytes("used_memory_vm_total", 0);
+    text.field("used_memory_functions", 0);
+    text.bytes("used_memory_scripts", 0);
+}
+
+/// Bytes of the tables of all databases, without what their entries own.
+fn tables_memory(server: &Server) -> u64 {
+    let databases = server.store.databases();
+    let mut bytes = 0;
+    server.store.each_shard(|_, shard| {
+        bytes += (0..databases)
+            .map(|db| shard.db(db).memory() as u64)
+            .sum::<u64>();
+    });
+    bytes
+}
+
+fn about_stats(text: &mut Text, server: &Server) {
+    let stats = &server.stats;
+    let (totals, rates) = (stats.totals(), stats.rates());
+    let kbps = |bytes: u64| format!("{:.2}", bytes as f64 / 1024.0);
+    text.field(
+        "total_connections_received",
+        stats.connections.load(Relaxed),
+    );
+    text.field("total_commands_processed", totals.commands);
+    text.field("instantaneous_ops_per_sec", rates.commands);
+    text.field("total_net_input_bytes", totals.input_bytes);
+    text.field("total_net_output_bytes", totals.output_bytes);
+    text.zeros(&["total_net_repl_input_bytes", "total_net_repl_output_bytes"]);
+    text.field("instantaneous_input_kbps", kbps(rates.input));
+    text.field("instantaneous_output_kbps", kbps(rates.output));
+    text.field("instantaneous_input_repl_kbps", kbps(0));
+    text.field("instantaneous_output_repl_kbps", kbps(0));
+    text.field(
+        "rejected_connections",
+        stats.rejected_connections.load(Relaxed),
+    );
+    text.zeros(&["sync_full", "sync_partial_ok", "sync_partial_err"]);
+    text.field("expired_keys", totals.expired);
+    text.zeros(&[
+        "evicted_keys",
+        "evicted_clients",
+        "total_eviction_exceeded_time",
+        "current_eviction_exceeded_time",
+    ]);
+    text.field("keyspace_hits", totals.hits);
+    text.field("keyspace_misses", totals.misses);
+    text.zeros(&[
+        "pubsub_channels",
+        "pubsub_patterns",
+        "pubsubshard_channels",
+        "latest_fork_usec",
+        "total_forks",
+        "migrate_cached_sockets",
+        "slave_expires_tracked_keys",
+        "active_defrag_hits",
+        "active_defrag_misses",
+        "active_defrag_key_hits",
+        "active_defrag_key_misses",
+        "total_active_defrag_time",
+        "current_active_defrag_time",
+        "tracking_total_keys",
+        "tracking_total_items",
+        "tracking_total_prefixes",
+        "unexpected_error_replies",
+    ]);
+    text.field("total_error_replies", totals.errors);
+    text.field("dump_payload_sanitizations", 0);
+    text.field("total_reads_processed", totals.reads);
+    text.field("total_writes_processed", totals.writes);
+    text.zeros(&[
+        "io_threaded_reads_processed",
+        "io_threaded_writes_processed",
+    ]);
+    // These two have their names from Redis 7.4.
+    let queries = stats.query_buffer_disconnections.load(Relaxed);
+    text.field("client_query_buffer_limit_disconnections", queries);
+    let replies = stats.output_buffer_disconnections.load(Relaxed);
+    text.field("client_output_buffer_limit_disconnections", replies);
+    text.zeros(&["reply_buffer_shrinks", "reply_buffer_expands"]);
+    text.field("acl_access_denied_auth", stats.auth_denied.load(Relaxed));
+    text.zeros(&[
+        "acl_access_denied_cmd",
+        "acl_access_denied_key",
+        "acl_access_denied_channel",
+    ]);
+}
+
+fn about_replication(text: &mut Text, server: &Server) {
+    text.field("role", "master");
+    text.field("connected_slaves", 0);
+    text.field("master_failover_state", "no-failover");
+    text.field("master_replid", &server.run_id);
+    text.field("master_replid2", "0".repeat(40));
+    text.field("master_repl_offset", 0);
+    text.field("second_repl_offset", -1);
+    text.field("repl_backlog_active", 0);
+    text.field(
+        "repl_backlog_size",
+        server.config.memory(id::REPL_BACKLOG_SIZE),
+    );
+    text.zeros(&["repl_backlog_first_byte_offset", "repl_backlog_histlen"]);
+}
+
+fn about_cpu(text: &mut Text, _: &Server) {
+    let (user, system, user_children, system_children) = sys::cpu_times();
+    let (user_main, system_main) = sys::main_thread_cpu_times();
+    for (name, micros) in [
+        ("sys", system),
+        ("user", user),
+        ("sys_children", system_children),
+        ("user_children", user_children),
+        ("sys_main_thread", system_main),
+        ("user_main_thread", user_main),
+    ] {
+        text.line(format_args!(
+            "used_cpu_{name}:{}.{:06}",
+            micros / 1_000_000,
+            micros % 1_000_000
+        ));
+    }
+}
+
+/// There are none.
+fn about_modules(_: &mut Text, _: &Server) {}
+
+fn about_commands(text: &mut Text, server: &Server) {
+    for row in &table().rows {
+        let stats = server.stats.command(row.id);
+        let calls = stats.calls.load(Relaxed);
+        let (rejected, failed) = (stats.rejected.load(Relaxed), stats.failed.load(Relaxed));
+        if calls + rejected + failed > 0 {
+            let micros = stats.nanos.load(Relaxed) / 1000;
+            text.line(format_args!(
+                "cmdstat_{}:calls={calls},usec={micros},usec_per_call={:.2},\
+                 rejected_calls={rejected},failed_calls={failed}",
+                row.name,
+                micros as f64 / calls.max(1) as f64
+            ));
+        }
+    }
+}
+
+fn about_errors(text: &mut Text, server: &Server) {
+    for (code, count) in server.stats.errors() {
+        // Characters that would break the format.
+        let code = String::from_utf8_lossy(&code).replace(['#', ':', '\n', '\r'], "_");
+        text.line(format_args!("errorstat_{code}:count={count}"));
+    }
+}
+
+fn about_latency(text: &mut Text, server: &Server) {
+    let percentiles = server.config.percentiles();
+    for row in &table().rows {
+        let Some(histogram) = server
+            .stats
+            .command(row.id)
+            .histogram()
+            .filter(|h| h.count() > 0)
+        else {
+            continue;
+        };
+        let micros = |percent: f64| histogram.percentile(percent) as f64 / 1000.0;
+        let shown: Vec<String> = percentiles
+            .iter()
+            .map(|&p| format!("p{p}={:.3}", micros(p)))
+            .collect();
+        text.line(format_args!(
+            "latency_percentiles_usec_{}:{}",
+            row.name,
+            shown.join(",")
+        ));
+    }
+}
+
+fn about_cluster(text: &mut Text, _: &Server) {
+    text.field("cluster_enabled", 0);
+}
+
+/// What one database holds.
+#[derive(Clone, Copy, Default)]
+struct Keys {
+    all: usize,
+    volatile: usize,
+    /// Sum of the times to live that were looked at, in milliseconds, and their number.
+    ttl: i64,
+    sampled: i64,
+}
+
+impl Keys {
+    /// Keys looked at for their time to live, in each shard.
+    const SAMPLE: usize = 32;
+
+    fn add(&mut self, shard: &Shard, number: usize, now: i64) {
+        let db = shard.db(number);
+        self.all += db.len();
+        self.volatile += db.volatile();
+        if db.volatile() == 0 {
+            return;
+        }
+        let left = db
+            .iter()
+            .take(Self::SAMPLE)
+            .filter_map(|entry| Some(entry.key.deadline()? - now));
+        for ttl in left.filter(|&ttl| ttl > 0) {
+            self.ttl = self.ttl.saturating_add(ttl);
+            self.sampled += 1;
+        }
+    }
+}
+
+/// Redis estimates the average time to live from the keys that its expiry cycle meets; here it is
+/// that of a sample from each shard, and as there zero while no key with one has been met.
+fn about_keyspace(text: &mut Text, server: &Server) {
+    let now = now_ms();
+    let mut databases = vec![Keys::default(); server.store.databases()];
+    server.store.each_shard(|_, shard| {
+        for (number, keys) in databases.iter_mut().enumerate() {
+            keys.add(shard, number, now);
+        }
+    });
+    for (number, keys) in databases
+        .iter()
+        .enumerate()
+        .filter(|(_, keys)| keys.all > 0)
+    {
+        text.line(format_args!(
+            "db{number}:keys={},expires={},avg_ttl={}",
+            keys.all,
+            keys.volatile,
+            keys.ttl / keys.sampled.max(1)
+        ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sections_are_asked_for_by_name_or_in_groups() {
+        let meant = |word: &str| -> Vec<&str> {
+            let meant = SECTIONS
+                .iter()
+                .filter(|section| section.is_meant(word.as_bytes()));
+            meant.map(|section| section.title).collect()
+        };
+        assert_eq!(meant("KEYSPACE"), ["Keyspace"]);
+        assert_eq!(meant("module_list"), ["Modules"]);
+        assert_eq!(meant("all").len(), SECTIONS.len());
+        assert_eq!(meant("Everything"), meant("all"));
+        assert!(
+            !meant("default").contains(&"Commandstats") && meant("default").contains(&"Server")
+        );
+        assert!(meant("nonsense").is_empty());
+    }
+
+    #[test]
+    fn fields_of_bytes_come_twice() {
+        let mut text = Text(String::new());
+        text.bytes("used_memory", 2048);
+        text.compare("ratio", "bytes", 1500, 2000);
+        assert_eq!(
+            text.0,
+            "used_memory:2048\r\nused_memory_human:2.00K\r\nratio:0.75\r\nbytes:-500\r\n"
+        );
+    }
+}

@@ -1,0 +1,461 @@
+//! The keyspace as one command sees it: the database it works in, behind the locks it holds.
+//!
+//! Everything a handler does to keys goes through here, so that expiry, access bookkeeping, hit
+//! statistics and the consequences of a change are in one place. A handler can only reach the
+//! shards that its row in the table declares.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::error::{Error, Outcome, WRONG_TYPE};
+use crate::server::Server;
+use crate::server::config::id;
+use crate::server::lazyfree::Garbage;
+use crate::store::access::Policy;
+use crate::store::entry::Entry;
+use crate::store::{Db, Locks, shard_of};
+use crate::types::{Type, Value};
+
+/// Classes of keyspace events, as `notify-keyspace-events` groups them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Class {
+    /// `g`: commands for any type.
+    Generic,
+    /// `$`: string commands.
+    String,
+}
+
+/// The keyspace of one command.
+pub struct Keyspace<'a> {
+    /// The shared state.
+    pub server: &'a Arc<Server>,
+    /// The current database.
+    pub number: usize,
+    /// The time at which the command runs, unix milliseconds.
+    pub now: i64,
+    /// The shards it holds.
+    pub locks: Locks<'a>,
+    /// Whether look-ups leave access times alone (`CLIENT NO-TOUCH`).
+    pub no_touch: bool,
+    /// Look-ups for reading that found their key, and that did not.
+    pub hits: u64,
+    /// See `hits`.
+    pub misses: u64,
+    /// Keys found expired and removed.
+    pub expired: u64,
+    /// Changes to the data set.
+    pub changes: u64,
+    /// Keys met under a shared lock although they have expired; removed once it is released.
+    pub stale: Vec<(usize, Vec<u8>)>,
+    /// What a flush has emptied; dropped with the keyspace, which is after the locks.
+    garbage: Vec<Db>,
+    policy: Policy,
+    /// The last key hashed: address, length, hash. A command hashes the same argument for the lock
+    /// and for each look-up.
+    hashed: (usize, usize, u64),
+}
+
+impl<'a> Keyspace<'a> {
+    /// A keyspace that holds no lock yet.
+    pub fn new(server: &'a Arc<Server>, number: usize, now: i64) -> Keyspace<'a> {
+        Keyspace {
+            server,
+            number,
+            now,
+            locks: Locks::none(),
+            no_touch: false,
+            hits: 0,
+            misses: 0,
+            expired: 0,
+            changes: 0,
+            stale: Vec::new(),
+            garbage: Vec::new(),
+            policy: server.access_policy(),
+            hashed: (0, 0, 0),
+        }
+    }
+
+    /// The hash of a key.
+    pub fn hash(&mut self, key: &[u8]) -> u64 {
+        let name = (key.as_ptr() as usize, key.len());
+        if (self.hashed.0, self.hashed.1) != name || key.is_empty() {
+            self.hashed = (name.0, name.1, self.server.store.hash(key));
+        }
+        self.hashed.2
+    }
+
+    /// Forgets the last hash. Whoever looks up keys that are no arguments must call it before
+    /// each of them: their bytes may lie where those of the key before lay.
+    pub fn forget_hash(&mut self) {
+        self.hashed = (0, 0, 0);
+    }
+
+    /// Looks a key up for reading: counts a hit or a miss, and the access.
+    pub fn get(&mut self, key: &[u8]) -> Option<&Value> {
+        self.read(key).map(|entry| &entry.value)
+    }
+
+    /// As [`Keyspace::get`], with the key's metadata.
+    pub fn read(&mut self, key: &[u8]) -> Option<&Entry> {
+        let hash = self.hash(key);
+        let db = self.locks.shard(shard_of(hash)).db(self.number);
+        match db.get(hash, key) {
+            Some(entry) if !entry.key.is_expired(self.now) => {
+                self.hits += 1;
+                if !self.no_touch {
+                    entry
+                        .key
+                        .set_access(self.policy.touched(entry.key.access(), self.now));
+                }
+                Some(entry)
+            }
+            found => {
+                self.misses += 1;
+                if found.is_some() {
+                    self.stale.push((self.number, key.to_vec()));
+                }
+                None
+            }
+        }
+    }
+
+    /// Looks a key up without counting it as an access.
+    pub fn peek(&mut self, key: &[u8]) -> Option<&Entry> {
+        let hash = self.hash(key);
+        let db = self.locks.shard(shard_of(hash)).db(self.number);
+        let entry = db.get(hash, key)?;
+        if entry.key.is_expired(self.now) {
+            self.stale.push((self.number, key.to_vec()));
+            return None;
+        }
+        Some(entry)
+    }
+
+    /// Looks a key up for writing; one that has expired is removed.
+    pub fn get_mut(&mut self, key: &[u8]) -> Option<&mut Value> {
+        let (hash, position) = self.position(key)?;
+        let (policy, now, no_touch) = (self.policy, self.now, self.no_touch);
+        let entry = self.db_mut(hash).at_mut(position);
+        if !no_touch {
+            entry
+                .key
+                .set_access(policy.touched(entry.key.access(), now));
+        }
+        Some(&mut entry.value)
+    }
+
+    /// Whether a key exists, under an exclusive lock; one that has expired is removed.
+    pub fn exists(&mut self, key: &[u8]) -> bool {
+        self.position(key).is_some()
+    }
+
+    /// Looks up a string for reading.
+    ///
+    /// # Errors
+    /// `WRONGTYPE` when the key holds something else.
+    pub fn string(&mut self, key: &[u8]) -> Outcome<Option<&Value>> {
+        typed(self.get(key), Type::String)
+    }
+
+    /// Looks up a string for writing.
+    ///
+    /// # Errors
+    /// `WRONGTYPE` when the key holds something else.
+    pub fn string_mut(&mut self, key: &[u8]) -> Outcome<Option<&mut Value>> {
+        match self.get_mut(key) {
+            Some(value) if value.kind() != Type::String => Err(WRONG_TYPE),
+            found => Ok(found),
+        }
+    }
+
+    /// Sets a key, which may exist, to a value; its deadline goes unless `keep_ttl`.
+    pub fn set(&mut self, key: &[u8], value: Value, keep_ttl: bool) {
+        let (policy, now) = (self.policy, self.now);
+        match self.position(key) {
+            Some((hash, position)) => {
+                let db = self.db_mut(hash);
+                let entry = db.at_mut(position);
+                let old = std::mem::replace(&mut entry.value, value);
+                // As in Redis, a key that is overwritten stays as popular as it was.
+                entry
+                    .key
+                    .set_access(policy.touched(entry.key.access(), now));
+                if !keep_ttl && entry.key.deadline().is_some() {
+                    db.set_deadline(hash, position, None, now);
+                }
+                self.server.lazyfree.free_value(old);
+            }
+            None => {
+                let hash = self.hash(key);
+                self.db_mut(hash)
+                    .insert(hash, key, value, policy.fresh(now));
+            }
+        }
+    }
+
+    /// Adds a key that does not exist, as a look-up for writing has just shown.
+    pub fn add(&mut self, key: &[u8], value: Value) {
+        let fresh = self.policy.fresh(self.now);
+        let hash = self.hash(key);
+        self.db_mut(hash).insert(hash, key, value, fresh);
+    }
+
+    /// Removes a key and returns its value and its deadline.
+    pub fn take(&mut self, key: &[u8]) -> Option<(Value, Option<i64>)> {
+        let (hash, _) = self.position(key)?;
+        let entry = self.db_mut(hash).remove(hash, key)?;
+        let deadline = entry.key.deadline();
+        Some((entry.value, deadline))
+    }
+
+    /// Deletes a key; a large value is freed in the background. Returns whether it existed.
+    pub fn delete(&mut self, key: &[u8], lazy: bool) -> bool {
+        let Some((value, _)) = self.take(key) else {
+            return false;
+        };
+        if lazy {
+            self.server.lazyfree.free_value(value);
+        }
+        true
+    }
+
+    /// When a key expires, unix milliseconds.
+    pub fn deadline(&mut self, key: &[u8]) -> Option<i64> {
+        self.peek(key)?.key.deadline()
+    }
+
+    /// Sets or removes the deadline of a key that exists.
+    pub fn set_deadline(&mut self, key: &[u8], deadline: Option<i64>) {
+        if let Some((hash, position)) = self.position(key) {
+            let now = self.now;
+            if let Some(due) = self
+                .db_mut(hash)
+                .set_deadline(hash, position, deadline, now)
+            {
+                self.server.store.note_due(shard_of(hash), due);
+            }
+        }
+    }
+
+    /// Notes that the command changed a key, with the event's class and name. Everything that
+    /// follows from a change hangs on this call.
+    pub fn changed(&mut self, _class: Class, _event: &'static str, _key: &[u8]) {
+        self.changes += 1;
+    }
+
+    /// Empties a database, whose shards must all be held exclusively. Returns how many keys went.
+    /// Their memory is freed in the background, or by this thread once the locks are released.
+    pub fn flush(&mut self, number: usize, lazy: bool) -> usize {
+        let mut keys = 0;
+        for shard in 0..crate::store::SHARDS {
+            let db = self.locks.shard_mut(shard).take(number);
+            keys += db.len();
+            if db.is_empty() {
+                continue;
+            }
+            if lazy {
+                self.server.lazyfree.free(Garbage::Db(db));
+            } else {
+                self.garbage.push(db);
+            }
+        }
+        self.changes += keys as u64;
+        keys
+    }
+
+    /// Runs with another database as the current one.
+    pub fn within<R>(&mut self, number: usize, run: impl FnOnce(&mut Self) -> R) -> R {
+        let before = std::mem::replace(&mut self.number, number);
+        let result = run(self);
+        self.number = before;
+        result
+    }
+
+    /// Removes the keys that were met expired under a shared lock, one shard at a time. The
+    /// command's own locks must have been released.
+    pub fn remove_stale(&mut self) {
+        for (number, key) in std::mem::take(&mut self.stale) {
+            let hash = self.server.store.hash(&key);
+            self.locks = Locks::one(&self.server.store, shard_of(hash), true);
+            self.hashed = (0, 0, 0);
+            self.within(number, |db| db.position(&key));
+            self.locks = Locks::none();
+        }
+    }
+
+    /// As [`Keyspace::read`], but the key's access bookkeeping stays as it is: for commands that
+    /// ask about a key without using its value.
+    pub fn look(&mut self, key: &[u8]) -> Option<&Entry> {
+        let hash = self.hash(key);
+        let db = self.locks.shard(shard_of(hash)).db(self.number);
+        match db.get(hash, key) {
+            Some(entry) if !entry.key.is_expired(self.now) => {
+                self.hits += 1;
+                Some(entry)
+            }
+            found => {
+                self.misses += 1;
+                if found.is_some() {
+                    self.stale.push((self.number, key.to_vec()));
+                }
+                None
+            }
+        }
+    }
+
+    /// Removes a key with all its metadata; to be followed by [`Keyspace::put`] under another name
+    /// or in another database.
+    pub fn take_entry(&mut self, key: &[u8]) -> Option<Entry> {
+        let (hash, _) = self.position(key)?;
+        self.db_mut(hash).remove(hash, key)
+    }
+
+    /// Adds a key that does not exist, with a deadline and, unless it is to count as new, the
+    /// access bookkeeping of the key it comes from.
+    pub fn put(&mut self, key: &[u8], value: Value, deadline: Option<i64>, access: Option<u32>) {
+        let hash = self.hash(key);
+        let access = access.unwrap_or_else(|| self.policy.fresh(self.now));
+        let now = self.now;
+        let db = self.db_mut(hash);
+        let position = db.insert(hash, key, value, access);
+        if deadline.is_some()
+            && let Some(due) = db.set_deadline(hash, position, deadline, now)
+        {
+            self.server.store.note_due(shard_of(hash), due);
+        }
+    }
+
+    /// Looks a key up for writing and hands its deadline to `decide`, which returns the one it is
+    /// to have from now on, or the `Err` that leaves it alone. `None` when there is no such key.
+    pub fn update_deadline<E>(
+        &mut self,
+        key: &[u8],
+        decide: impl FnOnce(Option<i64>) -> Result<Option<i64>, E>,
+    ) -> Option<Result<(), E>> {
+        let (hash, position) = self.position(key)?;
+        let (policy, now, no_touch) = (self.policy, self.now, self.no_touch);
+        let db = self.db_mut(hash);
+        let entry = db.at_mut(position);
+        if !no_touch {
+            entry
+                .key
+                .set_access(policy.touched(entry.key.access(), now));
+        }
+        let deadline = match decide(entry.key.deadline()) {
+            Ok(deadline) => deadline,
+            Err(refused) => return Some(Err(refused)),
+        };
+        if let Some(due) = db.set_deadline(hash, position, deadline, now) {
+            self.server.store.note_due(shard_of(hash), due);
+        }
+        Some(Ok(()))
+    }
+
+    /// Exchanges two databases, of which every shard must be held exclusively.
+    pub fn swap(&mut self, a: usize, b: usize) {
+        for shard in 0..crate::store::SHARDS {
+            self.locks.shard_mut(shard).swap(a, b);
+        }
+        self.changes += 1;
+    }
+
+    /// Runs with one shard locked, for commands that lock no shard beforehand. Where the command
+    /// runs under somebody else's locks, as in a transaction, those must cover the shard.
+    pub fn in_shard<R>(
+        &mut self,
+        shard: usize,
+        write: bool,
+        run: impl FnOnce(&mut Self) -> R,
+    ) -> R {
+        let held = !self.locks.holds_none();
+        if !held {
+            self.locks = Locks::one(&self.server.store, shard, write);
+        }
+        let result = run(self);
+        if !held {
+            self.locks = Locks::none();
+        }
+        result
+    }
+
+    /// The current database's part of a shard that is held.
+    pub fn part(&self, shard: usize) -> &Db {
+        self.locks.shard(shard).db(self.number)
+    }
+
+    /// Number of keys of the current database, one shard at a time.
+    pub fn count(&mut self) -> usize {
+        (0..crate::store::SHARDS)
+            .map(|shard| self.in_shard(shard, false, |db| db.part(shard).len()))
+            .sum()
+    }
+
+    /// How accesses to keys are kept.
+    pub fn policy(&self) -> Policy {
+        self.policy
+    }
+
+    /// Where a key is, under an exclusive lock; one that has expired is removed.
+    fn position(&mut self, key: &[u8]) -> Option<(u64, usize)> {
+        let hash = self.hash(key);
+        let now = self.now;
+        let db = self.db_mut(hash);
+        let position = db.find(hash, key)?;
+        if !db.at(position).key.is_expired(now) {
+            return Some((hash, position));
+        }
+        let gone = db.remove(hash, key);
+        self.expired += 1;
+        if let Some(entry) = gone
+            && self.server.config.bool(id::LAZYFREE_LAZY_EXPIRE)
+        {
+            self.server.lazyfree.free_value(entry.value);
+        }
+        None
+    }
+
+    fn db_mut(&mut self, hash: u64) -> &mut Db {
+        self.locks.shard_mut(shard_of(hash)).db_mut(self.number)
+    }
+
+    /// Adds what was counted to the statistics of the session.
+    pub fn settle(&mut self, tally: &mut crate::server::stats::Tally) {
+        tally.totals.hits += self.hits;
+        tally.totals.misses += self.misses;
+        tally.totals.expired += self.expired;
+        tally.totals.changes += self.changes;
+    }
+}
+
+/// The value, if it has the wanted type.
+fn typed(value: Option<&Value>, kind: Type) -> Outcome<Option<&Value>> {
+    match value {
+        Some(value) if value.kind() != kind => Err(WRONG_TYPE),
+        found => Ok(found),
+    }
+}
+
+/// Marks a shard's key as removed by the sweeper; the place for what follows from an expiry.
+pub fn swept(server: &Server, entry: Entry) {
+    server.stats.expired(1);
+    if server.config.bool(id::LAZYFREE_LAZY_EXPIRE) {
+        server.lazyfree.free_value(entry.value);
+    }
+}
+
+/// Reads a database number.
+///
+/// # Errors
+/// `not_a_number` when it is no number, `DB index is out of range` when there is no such database.
+pub fn db_number(server: &Server, text: &[u8], not_a_number: Error) -> Outcome<usize> {
+    let number = crate::util::num::parse_i64(text).ok_or(not_a_number)?;
+    usize::try_from(number)
+        .ok()
+        .filter(|&number| number < server.store.databases())
+        .ok_or(super::error::DB_OUT_OF_RANGE)
+}
+
+/// Whether the sweeper is to pause.
+pub fn sweeper_paused(server: &Server) -> bool {
+    !server.active_expire.load(Ordering::Relaxed) || server.pause.holds(true)
+}

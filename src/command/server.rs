@@ -1,0 +1,100 @@
+//! Commands about the server as a whole: its size, its clock, its end.
+
+use super::error::{Error, Outcome, SYNTAX};
+use super::options::is;
+use super::spec::*;
+use super::{Args, Ctx};
+use crate::server::Stop;
+use crate::util::clock::now_us;
+
+/// The rows of this family.
+pub const COMMANDS: &[Command] = &[
+    Command::new("dbsize", 1, dbsize)
+        .flags(READONLY.or(FAST))
+        .acl(CAT_KEYSPACE)
+        .docs(
+            Group::Server,
+            "1.0.0",
+            "O(1)",
+            "Counts the keys of the current database",
+        )
+        .tips(&["request_policy:all_shards", "response_policy:agg_sum"])
+        .locking(Locking::None),
+    Command::new("shutdown", -1, shutdown)
+        .flags(
+            ADMIN
+                .or(NOSCRIPT)
+                .or(LOADING)
+                .or(STALE)
+                .or(NO_MULTI)
+                .or(ALLOW_BUSY),
+        )
+        .docs(
+            Group::Server,
+            "1.0.0",
+            "O(N) when it saves, N the number of all keys",
+            "Stops the server, after saving if so configured",
+        )
+        .args("[nosave_save:(NOSAVE | SAVE)] [NOW@7.0.0] [FORCE@7.0.0] [ABORT@7.0.0]")
+        .history(&[("7.0.0", "Options NOW, FORCE and ABORT")])
+        .slow(),
+    Command::new("time", 1, time)
+        .flags(LOADING.or(STALE).or(FAST))
+        .docs(
+            Group::Server,
+            "2.6.0",
+            "O(1)",
+            "Tells the time of the server's clock",
+        )
+        .tips(&["nondeterministic_output"]),
+];
+
+const NO_PERSISTENCE: Error =
+    Error::new("ERR SHUTDOWN SAVE is refused: this server cannot save its data to disk yet");
+const NO_SHUTDOWN: Error = Error::new("ERR No shutdown in progress.");
+
+/// `DBSIZE`
+fn dbsize(c: &mut Ctx<'_>, _: &mut Args<'_>) -> Outcome {
+    let keys = c.db.count();
+    c.out.count(keys);
+    Ok(())
+}
+
+/// `TIME`: seconds and microseconds.
+fn time(c: &mut Ctx<'_>, _: &mut Args<'_>) -> Outcome {
+    let now = now_us();
+    c.out.array(2);
+    c.out.bulk_int(now / 1_000_000);
+    c.out.bulk_int(now % 1_000_000);
+    Ok(())
+}
+
+/// `SHUTDOWN [NOSAVE | SAVE] [NOW] [FORCE] [ABORT]`
+///
+/// NOW and FORCE change nothing: they skip the wait for replicas and the errors of saving, and
+/// there is neither. For the same reason a shutdown is over before anyone could abort it.
+fn shutdown(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
+    let (mut save, mut nosave, mut haste, mut abort) = (false, false, false, false);
+    for option in args.from(1) {
+        match option {
+            option if is(option, "SAVE") => save = true,
+            option if is(option, "NOSAVE") => nosave = true,
+            option if is(option, "NOW") || is(option, "FORCE") => haste = true,
+            option if is(option, "ABORT") => abort = true,
+            _ => return Err(SYNTAX),
+        }
+    }
+    if save && nosave || abort && (save || nosave || haste) {
+        return Err(SYNTAX);
+    }
+    if abort {
+        return Err(NO_SHUTDOWN);
+    }
+    if save {
+        return Err(NO_PERSISTENCE);
+    }
+    // The end of the connection is the reply.
+    c.session.close = true;
+    c.server.stop(Stop::Command);
+    Ok(())
+}

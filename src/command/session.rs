@@ -1,0 +1,115 @@
+//! The state of one client that commands may look at and change.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::table::Row;
+use crate::server::Server;
+use crate::server::client::Client;
+use crate::server::config::id;
+use crate::server::stats::Tally;
+use crate::util::clock::now_ms;
+
+/// Which replies a client gets (`CLIENT REPLY`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Replies {
+    /// All.
+    On,
+    /// None.
+    Off,
+    /// Not that of the next command.
+    SkipNext,
+    /// Not that of the command being carried out.
+    Skipping,
+}
+
+/// The state of one client.
+pub struct Session {
+    /// What other clients see of it.
+    pub client: Arc<Client>,
+    /// The current database.
+    pub db: usize,
+    /// Whether it may run commands.
+    pub authenticated: bool,
+    /// Which replies it gets.
+    pub replies: Replies,
+    /// Whether the connection ends once the replies so far are sent.
+    pub close: bool,
+    /// What it has counted.
+    pub tally: Tally,
+    /// The time, as this session last read it.
+    pub clock: Clock,
+    /// The last command looked up and the name it was found under; clients repeat themselves.
+    pub(super) found: Option<(Vec<u8>, &'static Row)>,
+}
+
+impl Session {
+    /// The state of a client that has just connected.
+    pub fn new(server: &Server, client: Arc<Client>) -> Session {
+        let authenticated = server.config.str(id::REQUIREPASS).is_empty();
+        client.authenticated.store(authenticated, Ordering::Relaxed);
+        Session {
+            client,
+            db: 0,
+            authenticated,
+            replies: Replies::On,
+            close: false,
+            tally: Tally::default(),
+            clock: Clock::now(),
+            found: None,
+        }
+    }
+
+    /// Whether the client has to authenticate before it may do anything else.
+    pub fn must_authenticate(&self, server: &Server) -> bool {
+        !self.authenticated && !server.config.str(id::REQUIREPASS).is_empty()
+    }
+
+    /// Notes that the client has authenticated, or no longer is.
+    pub fn set_authenticated(&mut self, yes: bool) {
+        self.authenticated = yes;
+        self.client.authenticated.store(yes, Ordering::Relaxed);
+    }
+
+    /// Changes the current database.
+    pub fn select(&mut self, db: usize) {
+        self.db = db;
+        self.client.db.store(db as u32, Ordering::Relaxed);
+    }
+}
+
+/// The time, read once for each command: the end of one is the start of the next.
+pub struct Clock {
+    start: Instant,
+    start_ms: i64,
+    last: Instant,
+}
+
+impl Clock {
+    /// Reads both clocks.
+    pub fn now() -> Clock {
+        let start = Instant::now();
+        Clock {
+            start,
+            start_ms: now_ms(),
+            last: start,
+        }
+    }
+
+    /// When the clock was made.
+    pub fn started(&self) -> Instant {
+        self.start
+    }
+
+    /// Unix milliseconds at the last reading.
+    pub fn ms(&self) -> i64 {
+        self.start_ms + (self.last - self.start).as_millis() as i64
+    }
+
+    /// Reads the monotonic clock again and returns the time since the last reading.
+    pub fn lap(&mut self) -> Duration {
+        let now = Instant::now();
+        now - std::mem::replace(&mut self.last, now)
+    }
+}
