@@ -1,6 +1,39 @@
 //! stdis: a Redis-compatible server built from std alone.
+//!
+//! # The house, floor by floor
+//!
+//! A module may use the floors below it, never one above.
+//!
+//! | floor | module | what lives there |
+//! | --- | --- | --- |
+//! | 5 | [`boot`] | command line, start, orderly shutdown |
+//! | 4 | [`net`] | listeners, the worker pool, the round, connections |
+//! | 3 | [`command`] | the command table, the dispatcher, one file a family |
+//! | 2 | [`server`] | what commands share: configuration, clients, statistics, background freeing |
+//! | 1 | [`store`] | keys: shards, locks, the dict, expiry |
+//! | 0 | [`types`], [`resp`], [`util`], [`sys`] | pure code, and the calls std does not have |
+//!
+//! # The way of a command
+//!
+//! A [`net::listener`] thread accepts a client, registers it with [`server::clients`] and hands it
+//! to the [`net::pool`] as a [`net::connection::Connection`]. A worker reads into a `BufReader`;
+//! [`resp::Parser`] finds the arguments in place. [`command::dispatch::execute`] looks the command
+//! up in the table, checks what must hold, locks exactly the shards of its keys, runs its handler
+//! and unlocks. The handler reaches keys through [`command::Keyspace`] and writes its reply through
+//! [`resp::Reply`]. When the input holds no further complete request, the replies leave in one
+//! write.
+//!
+//! # Threads
+//!
+//! Workers (at most `maxclients`) block in reads, one connection each. Busy connections move to the
+//! threads of [`net::round`], which try them in turn without blocking. What a client's socket does
+//! not take at once is written by a thread of its [`server::outbox`]. The sweeper
+//! ([`store::sweep`]) removes expired keys, one thread frees large values
+//! ([`server::lazyfree`]), and housekeeping in [`boot`] does what is due periodically.
 
+pub mod boot;
 pub mod command;
+pub mod net;
 pub mod resp;
 pub mod server;
 pub mod store;
@@ -8,3 +41,7 @@ pub mod store;
 pub mod sys;
 pub mod types;
 pub mod util;
+
+/// Counts what the process has allocated; see [`sys::used_memory`].
+#[global_allocator]
+static ALLOCATOR: sys::CountingAllocator = sys::CountingAllocator;

@@ -1,0 +1,442 @@
+//! One connection: reads requests, has them carried out, sends the replies.
+//!
+//! A connection is a value that is handed from thread to thread. [`Connection::turn`] does one
+//! step: read once, carry out every complete request, send the replies at once. On a thread of its
+//! own ([`Place::Own`]) the read waits; on a shared one ([`Place::Shared`]) it does not, and
+//! whatever may wait or take long makes the connection ask for a thread of its own.
+
+use std::io::{BufRead, BufReader, ErrorKind, Read};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use crate::command::dispatch::{self, Place, Step};
+use crate::command::session::{Clock, Session};
+use crate::resp::{Limits, Parsed, Parser, Reply};
+use crate::server::Server;
+use crate::server::client::{CLOSE_ASAP, Client, Socket};
+use crate::server::config::id;
+use crate::server::config::value::OutputClass;
+use crate::{log_verbose, log_warning, sys};
+
+/// Size of the buffer that requests are read into.
+const READ_BUFFER: usize = 16 << 10;
+/// Bytes of one large argument read at a time.
+const BIG_CHUNK: u64 = 1 << 20;
+/// Replies are sent before the batch is done once there are this many bytes of them.
+const FLUSH_AT: usize = 64 << 10;
+/// A reply buffer above this size is given back after use.
+const KEEP_REPLY: usize = 64 << 10;
+/// A silent connection gives its buffers back after this many milliseconds.
+pub const IDLE_MS: u32 = 2000;
+
+/// What one step of a connection came to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Turn {
+    /// Nothing had arrived.
+    Idle,
+    /// Something had, and was dealt with as far as it goes.
+    Served,
+    /// The next request needs a thread of its own.
+    NeedsOwnThread,
+    /// The connection has ended.
+    Closed,
+}
+
+/// How busy a connection is, which decides where it is served.
+#[derive(Default)]
+pub struct Heat {
+    /// Consecutive requests that came soon after the reply to the one before.
+    quick: u32,
+    /// How many of these it takes to go to the round; grows when going there did not pay.
+    needed: u32,
+    /// Requests served in the round since it came there.
+    served: u32,
+    /// Fruitless tries in the round since it last had something.
+    pub tries: u32,
+}
+
+/// A request is quick when it comes within this time after the reply before it.
+const QUICK: Duration = Duration::from_millis(5);
+/// A stay in the round pays with this many requests.
+const WORTHWHILE: u32 = 64;
+
+impl Heat {
+    /// A batch arrived this long after the previous reply, on a thread of the connection's own.
+    fn arrived(&mut self, gap: Duration) {
+        self.quick = if gap < QUICK { self.quick + 1 } else { 0 };
+    }
+
+    /// Whether the connection should go to the round.
+    pub fn is_hot(&self) -> bool {
+        self.quick > self.needed
+    }
+
+    /// The connection leaves the round because it has been silent.
+    pub fn cool(&mut self) {
+        self.needed = if self.served < WORTHWHILE {
+            (self.needed * 2 + 1).min(1023)
+        } else {
+            0
+        };
+        *self = Heat {
+            needed: self.needed,
+            ..Heat::default()
+        };
+    }
+}
+
+/// A handler panicked: the connection is gone with it, its client is told by the close, and the
+/// server lives on.
+pub fn lost(server: &Server, client: &Client) {
+    log_warning!(
+        "A command of client {} panicked; its connection is closed",
+        client.address.peer
+    );
+    client.kill();
+    server.clients.remove(client.id);
+}
+
+/// One client's connection.
+pub struct Connection {
+    server: Arc<Server>,
+    session: Session,
+    /// `None` while the connection is idle and has given its buffer back.
+    reader: Option<BufReader<Socket>>,
+    /// Bytes of requests that did not arrive in one piece, and how many of them are done with.
+    carry: Vec<u8>,
+    carried: usize,
+    parser: Parser,
+    out: Reply,
+    nonblocking: bool,
+    /// Whether the buffered input may hold a request that has not been looked at.
+    pending: bool,
+    /// How busy it is.
+    pub heat: Heat,
+    /// When it last had something to do.
+    pub last_active: Instant,
+}
+
+impl Connection {
+    /// The connection of a client that has just been accepted.
+    pub fn new(server: Arc<Server>, client: Arc<Client>) -> Connection {
+        let session = Session::new(&server, client);
+        Connection {
+            server,
+            session,
+            reader: None,
+            carry: Vec::new(),
+            carried: 0,
+            parser: Parser::new(),
+            out: Reply::new(),
+            nonblocking: false,
+            pending: false,
+            heat: Heat::default(),
+            last_active: Instant::now(),
+        }
+    }
+
+    /// The server it belongs to.
+    pub fn server(&self) -> &Arc<Server> {
+        &self.server
+    }
+
+    /// The client it belongs to.
+    pub fn client(&self) -> &Arc<Client> {
+        &self.session.client
+    }
+
+    /// Reads once, carries out every complete request, and sends the replies.
+    pub fn turn(&mut self, place: Place) -> Turn {
+        if !self.pending {
+            match self.read(place) {
+                Ok(0) => return Turn::Closed,
+                Ok(_) => {}
+                Err(Turn::Served) => return Turn::Served,
+                Err(turn) => return turn,
+            }
+        }
+        let turn = self.serve(place);
+        self.session.tally.totals.reads += 1;
+        self.server.stats.pour(&mut self.session.tally);
+        self.publish();
+        turn
+    }
+
+    /// Waits, on a thread of its own, until something arrives, without holding any buffer.
+    pub fn sleep(&mut self) {
+        if self
+            .reader
+            .as_ref()
+            .is_some_and(|reader| !reader.buffer().is_empty())
+        {
+            return;
+        }
+        self.reader = None;
+        if self.carry.is_empty() {
+            self.carry = Vec::new();
+        }
+        *self.out.buffer() = Vec::new();
+        self.publish();
+        // An error shows at the next read.
+        let _ = sys::wait_readable(&self.session.client.socket, -1);
+    }
+
+    /// Ends the connection: what has been written still arrives, as far as the client reads it.
+    pub fn finish(self) {
+        let client = &self.session.client;
+        self.server.clients.remove(client.id);
+        if client.has(CLOSE_ASAP) || !client.outbox.finish() {
+            return;
+        }
+        // Input that nobody read would turn the close into a reset, which may overtake the reply.
+        let _ = sys::shutdown_send(&client.socket);
+        let mut rest = [0; 4096];
+        for _ in 0..64 {
+            match sys::recv_nonblocking(&client.socket, &mut rest) {
+                Ok(read) if read > 0 => {}
+                _ => break,
+            }
+        }
+    }
+
+    /// Reads what has arrived. `Err` says how the turn ends without anything to serve.
+    fn read(&mut self, place: Place) -> Result<usize, Turn> {
+        let wanted = place == Place::Shared;
+        if self.nonblocking != wanted {
+            if sys::set_nonblocking(&self.session.client.socket, wanted).is_err() {
+                return Err(Turn::Closed);
+            }
+            self.nonblocking = wanted;
+        }
+        let socket = &self.session.client.socket;
+        let reader = self
+            .reader
+            .get_or_insert_with(|| BufReader::with_capacity(READ_BUFFER, socket.clone()));
+        let result = match self.parser.big_bulk() {
+            Some(_) if place == Place::Shared => return Err(Turn::NeedsOwnThread),
+            Some((bulk, rest)) => {
+                // Straight into the argument's own buffer.
+                let before = bulk.len();
+                let result = reader.take(BIG_CHUNK.min(rest as u64)).read_to_end(bulk);
+                let read = bulk.len() - before;
+                if read > 0 { Ok(read) } else { result }
+            }
+            None => reader.fill_buf().map(<[u8]>::len),
+        };
+        match result {
+            Ok(read) => {
+                let before = self.last_active;
+                self.session.clock = Clock::now();
+                self.last_active = self.session.clock.started();
+                self.session.tally.totals.input_bytes += read as u64;
+                match place {
+                    Place::Own => self.heat.arrived(self.last_active - before),
+                    Place::Shared => self.heat.served += 1,
+                }
+                self.heat.tries = 0;
+                Ok(read)
+            }
+            Err(error) => Err(match error.kind() {
+                ErrorKind::WouldBlock | ErrorKind::TimedOut => Turn::Idle,
+                ErrorKind::Interrupted => Turn::Served,
+                _ => {
+                    log_verbose!("Reading from client: {error}");
+                    Turn::Closed
+                }
+            }),
+        }
+    }
+
+    /// Carries out every complete request that has been read.
+    fn serve(&mut self, place: Place) -> Turn {
+        self.pending = false;
+        loop {
+            let step = match self.next_request(place) {
+                Ok(true) => continue,
+                Ok(false) => Turn::Served,
+                Err(turn) => turn,
+            };
+            if !self.flush() {
+                return Turn::Closed;
+            }
+            if self.session.close || self.session.client.has(CLOSE_ASAP) {
+                return Turn::Closed;
+            }
+            if step == Turn::Served && self.over_query_limit() {
+                return Turn::Closed;
+            }
+            return step;
+        }
+    }
+
+    /// Carries out the next request. `Ok(false)` when there is no complete one.
+    fn next_request(&mut self, place: Place) -> Result<bool, Turn> {
+        let Some(reader) = &mut self.reader else {
+            return Ok(false);
+        };
+        if !self.carry.is_empty() && !reader.buffer().is_empty() {
+            let more = reader.buffer().len();
+            self.carry.extend_from_slice(reader.buffer());
+            reader.consume(more);
+        }
+        let carried = !self.carry.is_empty();
+        let input = if carried {
+            &self.carry[self.carried..]
+        } else {
+            reader.buffer()
+        };
+        let limits = Limits {
+            max_bulk: self.server.config.int(id::PROTO_MAX_BULK_LEN),
+            unauthenticated: self.session.must_authenticate(&self.server),
+        };
+        let used = match self.parser.parse(input, limits) {
+            Parsed::Incomplete => {
+                self.keep_rest();
+                return Ok(false);
+            }
+            Parsed::Error(error) => {
+                log_verbose!(
+                    "Protocol error ({}) from client: {}",
+                    error.0,
+                    self.session.client.address.peer
+                );
+                let text = format!("ERR Protocol error: {}", error.0);
+                self.server.stats.error(text.as_bytes());
+                self.session.tally.totals.errors += 1;
+                self.out.error(text.as_bytes());
+                self.session.close = true;
+                return Ok(false);
+            }
+            Parsed::Request(used) => used,
+        };
+        let mut args = self.parser.args(input);
+        if !args.is_empty() {
+            if dispatch::is_http(&self.session, &args) {
+                return Err(Turn::Closed);
+            }
+            match dispatch::execute(
+                &self.server,
+                &mut self.session,
+                &mut self.out,
+                &mut args,
+                place,
+            ) {
+                Step::Done => {}
+                Step::NeedsOwnThread => {
+                    self.pending = true;
+                    return Err(Turn::NeedsOwnThread);
+                }
+            }
+        }
+        self.parser.reset();
+        if carried {
+            self.carried += used;
+            if self.carried == self.carry.len() {
+                self.carry.clear();
+                self.carry.shrink_to(READ_BUFFER);
+                self.carried = 0;
+            }
+        } else {
+            reader.consume(used);
+        }
+        if self.session.close {
+            return Ok(false);
+        }
+        if self.out.len() >= FLUSH_AT && !self.flush() {
+            return Err(Turn::Closed);
+        }
+        Ok(true)
+    }
+
+    /// The input ends within a request: moves the beginning of the request aside, so that the rest
+    /// can follow it.
+    fn keep_rest(&mut self) {
+        let Some(reader) = &mut self.reader else {
+            return;
+        };
+        if self.carried > 0 {
+            self.carry.drain(..self.carried);
+            self.carried = 0;
+        }
+        let rest = reader.buffer().len();
+        self.carry.extend_from_slice(reader.buffer());
+        reader.consume(rest);
+    }
+
+    /// Sends the replies. Returns `false` when the connection has ended.
+    fn flush(&mut self) -> bool {
+        if self.out.is_empty() {
+            return true;
+        }
+        let client = &self.session.client;
+        let mut sent = 0;
+        let total = self.out.len();
+        if !client.outbox.is_busy() {
+            while sent < total {
+                match sys::send_nonblocking(&client.socket, &self.out.bytes()[sent..]) {
+                    Ok(written) => sent += written,
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                    Err(error) => {
+                        log_verbose!("Error writing to client: {error}");
+                        return false;
+                    }
+                }
+            }
+            self.session.tally.totals.output_bytes += sent as u64;
+            self.session.tally.totals.writes += 1;
+        }
+        if sent == total {
+            self.out.buffer().clear();
+            self.out.buffer().shrink_to(KEEP_REPLY);
+            return true;
+        }
+        let rest = std::mem::take(self.out.buffer());
+        let limit = self.server.config.output_limit(OutputClass::Normal);
+        if client.enqueue(&self.server, rest, sent, limit) {
+            return true;
+        }
+        log_warning!(
+            "Client {} closed for overcoming of output buffer limits.",
+            client.address.peer
+        );
+        client.kill();
+        false
+    }
+
+    /// Whether the client has sent too much of a request that is still not complete.
+    fn over_query_limit(&self) -> bool {
+        let held = self.carry.len() + self.parser.memory();
+        if held as u64 <= self.server.config.memory(id::CLIENT_QUERY_BUFFER_LIMIT) {
+            return false;
+        }
+        log_warning!(
+            "Closing client that reached max query buffer length: {}",
+            self.session.client.address.peer
+        );
+        self.server
+            .stats
+            .query_buffer_disconnections
+            .fetch_add(1, Ordering::Relaxed);
+        true
+    }
+
+    /// Shows other clients the state of the buffers.
+    fn publish(&mut self) {
+        let client = &self.session.client;
+        let buffered = self
+            .reader
+            .as_ref()
+            .map_or(0, |reader| reader.buffer().len());
+        let room = self.reader.as_ref().map_or(0, |_| READ_BUFFER);
+        let held = self.carry.len() + self.parser.memory();
+        client
+            .last_interaction
+            .store(self.session.clock.ms(), Ordering::Relaxed);
+        client.query_used.store(buffered + held, Ordering::Relaxed);
+        client.query_free.store(room - buffered, Ordering::Relaxed);
+        client
+            .reply_room
+            .store(self.out.buffer().capacity(), Ordering::Relaxed);
+    }
+}

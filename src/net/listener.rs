@@ -1,0 +1,335 @@
+//! Listening sockets: one thread each, which accepts clients and hands them to the pool.
+
+use std::fs::{File, Permissions};
+use std::io::{self, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::connection::{Connection, IDLE_MS};
+use super::pool::Pool;
+use crate::server::Server;
+use crate::server::client::Address;
+use crate::server::config::id;
+use crate::{log_verbose, log_warning, sys};
+
+/// How long accepting rests after it failed for want of file descriptors or memory.
+const REST: Duration = Duration::from_millis(50);
+
+const DENIED: &str = "-DENIED Redis is running in protected mode because protected mode is enabled and no password \
+is set for the default user. In this mode connections are only accepted from the loopback interface. If you want to \
+connect from external computers to Redis you may adopt one of the following solutions: 1) Just disable protected mode \
+sending the command 'CONFIG SET protected-mode no' from the loopback interface by connecting to Redis from the same \
+host the server is running, however MAKE SURE Redis is not publicly accessible from internet if you do so. Use CONFIG \
+REWRITE to make this change permanent. 2) Alternatively you can just disable the protected mode by editing the Redis \
+configuration file, and setting the protected mode option to 'no', and then restarting the server. 3) If you started \
+the server manually just for testing, restart it with the '--protected-mode no' option. 4) Set up an authentication \
+password for the default user. NOTE: You only need to do one of the above things in order for the server to start \
+accepting connections from the outside.\r\n";
+
+/// A listening socket of either kind.
+enum Socket {
+    Tcp(TcpListener),
+    Unix(UnixListener, PathBuf),
+}
+
+/// One listening socket and its thread.
+struct Listener {
+    socket: Arc<Socket>,
+    closed: Arc<AtomicBool>,
+}
+
+/// All listening sockets.
+pub struct Listeners {
+    server: Arc<Server>,
+    pool: Arc<Pool>,
+    tcp: Mutex<Vec<Listener>>,
+    unix: Mutex<Vec<Listener>>,
+}
+
+impl Listeners {
+    /// Binds the addresses, port and unix socket of the configuration and starts accepting.
+    ///
+    /// # Errors
+    /// The line to log when an address cannot be bound.
+    pub fn start(server: &Arc<Server>, pool: &Arc<Pool>) -> Result<Arc<Listeners>, String> {
+        let listeners = Arc::new(Listeners {
+            server: server.clone(),
+            pool: pool.clone(),
+            tcp: Mutex::default(),
+            unix: Mutex::default(),
+        });
+        listeners.bind_tcp()?;
+        listeners.bind_unix()?;
+        let nothing = |list: &Mutex<Vec<Listener>>| {
+            list.lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .is_empty()
+        };
+        if nothing(&listeners.tcp) && nothing(&listeners.unix) {
+            return Err("Configured to not listen anywhere, exiting.".into());
+        }
+        Ok(listeners)
+    }
+
+    /// Binds the TCP addresses anew, after `port` or `bind` changed. The old sockets stay if that
+    /// fails.
+    ///
+    /// # Errors
+    /// The reason, as `CONFIG SET` reports it.
+    pub fn bind_tcp(&self) -> Result<(), String> {
+        let port = self.server.config.int(id::PORT) as u16;
+        let mut old = self.tcp.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sockets = Vec::new();
+        if port != 0 {
+            // The old sockets hold the very addresses when only some of them change.
+            old.drain(..).for_each(Listener::close);
+            for word in self.server.config.words(id::BIND).iter() {
+                sockets.extend(self.bind_word(&String::from_utf8_lossy(word), port)?);
+            }
+            if sockets.is_empty() {
+                return Err(
+                    "Failed listening on port 0 (tcp), aborting.".replace('0', &port.to_string())
+                );
+            }
+        } else {
+            old.drain(..).for_each(Listener::close);
+        }
+        let addresses = sockets
+            .iter()
+            .filter_map(|socket| socket.local_addr().ok())
+            .collect();
+        *self
+            .server
+            .listening
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = addresses;
+        for socket in sockets {
+            old.push(self.accept(Socket::Tcp(socket))?);
+        }
+        Ok(())
+    }
+
+    /// Closes everything and removes the unix socket's file.
+    pub fn close(&self) {
+        for list in [&self.tcp, &self.unix] {
+            list.lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .drain(..)
+                .for_each(Listener::close);
+        }
+    }
+
+    /// Binds one word of `bind`: an address, `*`, `::*`; with a `-` in front, one that may be
+    /// missing on this machine.
+    fn bind_word(&self, word: &str, port: u16) -> Result<Vec<TcpListener>, String> {
+        let (optional, name) = match word.strip_prefix('-') {
+            Some(name) => (true, name),
+            None => (false, word),
+        };
+        let backlog = self.server.config.int(id::TCP_BACKLOG) as u32;
+        let addresses: Vec<SocketAddr> = match name {
+            "*" => vec![(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port).into()],
+            "::*" => vec![(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port).into()],
+            name => match (name.trim_matches(['[', ']']), port).to_socket_addrs() {
+                Ok(found) => found.take(1).collect(),
+                Err(error) if optional => {
+                    log_verbose!("Could not resolve {name}: {error}");
+                    Vec::new()
+                }
+                Err(error) => {
+                    log_warning!(
+                        "Warning: Could not create server TCP listening socket {name}:{port}: {error}"
+                    );
+                    return Err(format!("Failed listening on port {port} (tcp), aborting."));
+                }
+            },
+        };
+        let mut sockets = Vec::new();
+        for address in addresses {
+            match sys::bind_tcp(address, backlog) {
+                Ok(socket) => sockets.push(socket),
+                Err(error) if optional && is_missing(&error) => {}
+                Err(error) => {
+                    let reason = strip_code(&error);
+                    log_warning!(
+                        "Warning: Could not create server TCP listening socket {name}:{port}: bind: {reason}"
+                    );
+                    return Err(format!("Failed listening on port {port} (tcp), aborting."));
+                }
+            }
+        }
+        Ok(sockets)
+    }
+
+    fn bind_unix(&self) -> Result<(), String> {
+        let path = self.server.config.str(id::UNIXSOCKET);
+        if path.is_empty() {
+            return Ok(());
+        }
+        let path = PathBuf::from(String::from_utf8_lossy(&path).into_owned());
+        let fail =
+            |error: io::Error| format!("Failed opening Unix socket: bind: {}", strip_code(&error));
+        // One left behind by a server that was killed; a live one is taken over, as in Redis.
+        let _ = std::fs::remove_file(&path);
+        let socket = UnixListener::bind(&path).map_err(fail)?;
+        let _ = sys::listen(&socket, self.server.config.int(id::TCP_BACKLOG) as u32);
+        let mode = self.server.config.int(id::UNIXSOCKETPERM) as u32;
+        if mode != 0 {
+            std::fs::set_permissions(&path, Permissions::from_mode(mode)).map_err(fail)?;
+        }
+        let listener = self.accept(Socket::Unix(socket, path))?;
+        self.unix
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(listener);
+        Ok(())
+    }
+
+    /// Starts the thread that accepts from a socket.
+    fn accept(&self, socket: Socket) -> Result<Listener, String> {
+        let listener = Listener {
+            socket: Arc::new(socket),
+            closed: Arc::default(),
+        };
+        let (socket, closed) = (listener.socket.clone(), listener.closed.clone());
+        let (server, pool) = (self.server.clone(), self.pool.clone());
+        let body = move || {
+            while !closed.load(Ordering::Acquire) {
+                match socket.accept() {
+                    Ok((stream, address)) => welcome(&server, &pool, stream, address),
+                    Err(_) if closed.load(Ordering::Acquire) => return,
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                    Err(error) => {
+                        log_warning!(
+                            "Accepting client connection: accept: {}",
+                            strip_code(&error)
+                        );
+                        std::thread::sleep(REST);
+                    }
+                }
+            }
+        };
+        let thread = std::thread::Builder::new()
+            .name("listener".into())
+            .stack_size(128 << 10);
+        thread
+            .spawn(body)
+            .map_err(|error| format!("Cannot start a listener thread: {error}"))?;
+        Ok(listener)
+    }
+}
+
+impl Listener {
+    fn close(self) {
+        self.closed.store(true, Ordering::Release);
+        // Ends the accept that its thread is waiting in.
+        let _ = match &*self.socket {
+            Socket::Tcp(socket) => sys::shutdown(socket),
+            Socket::Unix(socket, path) => {
+                let _ = std::fs::remove_file(path);
+                sys::shutdown(socket)
+            }
+        };
+    }
+}
+
+impl Socket {
+    fn accept(&self) -> io::Result<(OwnedFd, Address)> {
+        match self {
+            Socket::Tcp(listener) => {
+                let (stream, peer) = listener.accept()?;
+                let local = stream.local_addr()?;
+                let _ = stream.set_nodelay(true);
+                let loopback = peer.ip().to_canonical().is_loopback();
+                let address = Address {
+                    peer: show(peer),
+                    local: show(local),
+                    unix: false,
+                    loopback,
+                };
+                Ok((stream.into(), address))
+            }
+            Socket::Unix(listener, path) => {
+                let (stream, _) = listener.accept()?;
+                let name = format!("{}:0", path.display());
+                let address = Address {
+                    peer: name.clone(),
+                    local: name,
+                    unix: true,
+                    loopback: true,
+                };
+                Ok((stream.into(), address))
+            }
+        }
+    }
+}
+
+/// Takes a new client in, or turns it away.
+fn welcome(server: &Arc<Server>, pool: &Arc<Pool>, stream: OwnedFd, address: Address) {
+    let config = &server.config;
+    server.stats.connections.fetch_add(1, Ordering::Relaxed);
+    if config.bool(id::PROTECTED_MODE)
+        && config.str(id::REQUIREPASS).is_empty()
+        && !address.loopback
+    {
+        server
+            .stats
+            .rejected_connections
+            .fetch_add(1, Ordering::Relaxed);
+        return turn_away(stream, DENIED);
+    }
+    if !address.unix {
+        let _ = sys::set_keepalive(stream.as_fd(), config.int(id::TCP_KEEPALIVE) as u32);
+    }
+    let _ = sys::set_receive_timeout(stream.as_fd(), IDLE_MS);
+    let socket = Arc::new(File::from(stream));
+    let most = config.int(id::MAXCLIENTS) as usize;
+    log_verbose!("Accepted {}", address.peer);
+    match server.clients.add(socket.clone(), address, most) {
+        Some(client) => pool.submit(Connection::new(server.clone(), client)),
+        None => {
+            server
+                .stats
+                .rejected_connections
+                .fetch_add(1, Ordering::Relaxed);
+            if let Ok(socket) = Arc::try_unwrap(socket) {
+                turn_away(socket.into(), "-ERR max number of clients reached\r\n");
+            }
+        }
+    }
+}
+
+/// Sends a client a last word and closes.
+fn turn_away(stream: OwnedFd, why: &str) {
+    let _ = sys::set_nonblocking(stream.as_fd(), true);
+    let _ = File::from(stream).write(why.as_bytes());
+}
+
+/// An address as Redis prints it: without brackets around IPv6.
+fn show(address: SocketAddr) -> String {
+    format!("{}:{}", address.ip().to_canonical(), address.port())
+}
+
+/// Whether the address or its protocol does not exist on this machine.
+fn is_missing(error: &io::Error) -> bool {
+    const EAFNOSUPPORT: i32 = 97;
+    const EPROTONOSUPPORT: i32 = 93;
+    error.kind() == io::ErrorKind::AddrNotAvailable
+        || matches!(error.raw_os_error(), Some(EAFNOSUPPORT | EPROTONOSUPPORT))
+}
+
+/// The text of an error without the number that std puts behind it.
+fn strip_code(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error")
+        .next()
+        .unwrap_or_default()
+        .to_string()
+}
