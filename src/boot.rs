@@ -90,7 +90,11 @@ fn start(loaded: Loaded) -> Result<ExitCode, String> {
 
     let server = Arc::new(Server::new(config, file, table::table().rows.len()));
     let pool = Pool::new(server.clone());
-    Rounds::start(cores, &pool).map_err(|error| format!("Can't start a thread: {error}"))?;
+    let cores2 = std::env::var("R")
+        .ok()
+        .and_then(|r| r.parse().ok())
+        .unwrap_or(cores);
+    Rounds::start(cores2, &pool).map_err(|error| format!("Can't start a thread: {error}"))?;
     let listeners = Listeners::start(&server, &pool)?;
     let rebind = listeners.clone();
     server.set_rebind(Box::new(move || rebind.bind_tcp()));

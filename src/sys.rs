@@ -60,6 +60,7 @@ mod c {
         pub flags: c_int,
     }
 
+    #[derive(Clone, Copy)]
     #[repr(C)]
     pub struct PollFd {
         pub fd: c_int,
@@ -752,6 +753,44 @@ fn poll(fd: impl AsFd, events: c_short, timeout_ms: i32) -> io::Result<c_short> 
             // Rounded up, so as not to spin through the last millisecond.
             left_ms = clamp_to_int(left.as_micros().div_ceil(1000) as u64);
         }
+    }
+}
+
+/// A list of descriptors that are asked together, by one system call, whether
+/// reading from them would give something.
+#[derive(Default)]
+pub struct PollSet {
+    entries: Vec<c::PollFd>,
+}
+
+impl PollSet {
+    /// Adds a descriptor at the end of the list. It is the caller's to remove
+    /// it before it is closed; otherwise the answer for it means nothing.
+    pub fn push(&mut self, fd: impl AsFd) {
+        let fd = fd.as_fd().as_raw_fd();
+        self.entries.push(c::PollFd {
+            fd,
+            events: POLLIN,
+            revents: 0,
+        });
+    }
+
+    /// Removes the descriptor at `index`; the last one takes its place.
+    pub fn swap_remove(&mut self, index: usize) {
+        self.entries.swap_remove(index);
+    }
+
+    /// Asks about all of them, without waiting. Returns how many are ready.
+    pub fn ask(&mut self) -> io::Result<usize> {
+        let count = self.entries.len() as c_ulong;
+        // SAFETY: the kernel reads and writes `count` entries, those of the
+        // vector, which is borrowed for the call.
+        check(unsafe { c::poll(self.entries.as_mut_ptr(), count, 0) }).map(|ready| ready as usize)
+    }
+
+    /// Whether the descriptor at `index` was ready (or broken) when last asked.
+    pub fn is_ready(&self, index: usize) -> bool {
+        self.entries[index].revents != 0
     }
 }
 

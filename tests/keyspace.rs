@@ -543,7 +543,9 @@ fn object() {
         help[0],
         "OBJECT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"
     );
-    assert_eq!(help[help.len() - 2..], ["HELP", "    Prints this help."]);
+    // Redis 7.0 says that it "Prints" the help.
+    assert!(help[help.len() - 1].starts_with("    Print"), "{help:?}");
+    assert_eq!(help[help.len() - 2], "HELP");
     // Asking for the idle time does not end it, and neither does OBJECT ENCODING.
     eventually("a second idle", Duration::from_secs(10), || {
         c.run("OBJECT ENCODING ob");

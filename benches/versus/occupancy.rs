@@ -78,6 +78,8 @@ fn idle_beside(subject: &Subject, count: usize) -> Outcome<(u64, u32, u32, f64)>
         let reply = client.reply();
         reply.map_err(|error| format!("client {number} of {count}: {error}"))?;
     }
+    // Redis gives the buffers of a client back once it has been idle for two seconds.
+    thread::sleep(Duration::from_secs(4));
     let held = server.settled_resident()?.saturating_sub(before) / count as u64;
 
     let mut took = Vec::with_capacity(PINGS);

@@ -52,12 +52,10 @@ pub struct Heat {
     needed: u32,
     /// Requests served in the round since it came there.
     served: u32,
-    /// Fruitless tries in the round since it last had something.
-    pub tries: u32,
 }
 
 /// A request is quick when it comes within this time after the reply before it.
-const QUICK: Duration = Duration::from_millis(5);
+const QUICK: Duration = Duration::from_millis(20);
 /// A stay in the round pays with this many requests.
 const WORTHWHILE: u32 = 64;
 
@@ -67,20 +65,20 @@ impl Heat {
         self.quick = if gap < QUICK { self.quick + 1 } else { 0 };
     }
 
-    /// Whether the connection should go to the round.
+    /// Whether the connection should go to the round, if the server is busy enough for one.
     pub fn is_hot(&self) -> bool {
         self.quick > self.needed
     }
 
     /// The connection leaves the round because it has been silent.
     pub fn cool(&mut self) {
-        self.needed = if self.served < WORTHWHILE {
+        let needed = if self.served < WORTHWHILE {
             (self.needed * 2 + 1).min(1023)
         } else {
             0
         };
         *self = Heat {
-            needed: self.needed,
+            needed,
             ..Heat::default()
         };
     }
@@ -150,7 +148,13 @@ impl Connection {
     pub fn turn(&mut self, place: Place) -> Turn {
         if !self.pending {
             match self.read(place) {
-                Ok(0) => return Turn::Closed,
+                Ok(0) => {
+                    log_verbose!(
+                        "Client closed connection {}",
+                        self.session.client.address.peer
+                    );
+                    return Turn::Closed;
+                }
                 Ok(_) => {}
                 Err(Turn::Served) => return Turn::Served,
                 Err(turn) => return turn,
@@ -175,6 +179,7 @@ impl Connection {
         self.reader = None;
         if self.carry.is_empty() {
             self.carry = Vec::new();
+            self.parser = Parser::new();
         }
         *self.out.buffer() = Vec::new();
         self.publish();
@@ -234,7 +239,6 @@ impl Connection {
                     Place::Own => self.heat.arrived(self.last_active - before),
                     Place::Shared => self.heat.served += 1,
                 }
-                self.heat.tries = 0;
                 Ok(read)
             }
             Err(error) => Err(match error.kind() {
@@ -296,15 +300,15 @@ impl Connection {
                 return Ok(false);
             }
             Parsed::Error(error) => {
+                let reason = String::from_utf8_lossy(&error.0);
                 log_verbose!(
-                    "Protocol error ({}) from client: {}",
-                    error.0,
+                    "Protocol error ({reason}) from client: {}",
                     self.session.client.address.peer
                 );
-                let text = format!("ERR Protocol error: {}", error.0);
-                self.server.stats.error(text.as_bytes());
+                let text = [b"ERR Protocol error: ", &error.0[..]].concat();
+                self.server.stats.error(&text);
                 self.session.tally.totals.errors += 1;
-                self.out.error(text.as_bytes());
+                self.out.error(&text);
                 self.session.close = true;
                 return Ok(false);
             }
@@ -313,6 +317,7 @@ impl Connection {
         let mut args = self.parser.args(input);
         if !args.is_empty() {
             if dispatch::is_http(&self.session, &args) {
+                self.out.buffer().clear();
                 return Err(Turn::Closed);
             }
             match dispatch::execute(
@@ -406,7 +411,7 @@ impl Connection {
 
     /// Whether the client has sent too much of a request that is still not complete.
     fn over_query_limit(&self) -> bool {
-        let held = self.carry.len() + self.parser.memory();
+        let held = self.carry.len() + self.parser.memory() + self.parser.spans_memory();
         if held as u64 <= self.server.config.memory(id::CLIENT_QUERY_BUFFER_LIMIT) {
             return false;
         }

@@ -312,9 +312,9 @@ fn turn_away(stream: OwnedFd, why: &str) {
     let _ = File::from(stream).write(why.as_bytes());
 }
 
-/// An address as Redis prints it: without brackets around IPv6.
+/// An address as Redis prints it: IPv6 in brackets.
 fn show(address: SocketAddr) -> String {
-    format!("{}:{}", address.ip().to_canonical(), address.port())
+    SocketAddr::new(address.ip().to_canonical(), address.port()).to_string()
 }
 
 /// Whether the address or its protocol does not exist on this machine.

@@ -138,8 +138,9 @@ impl Pool {
             match connection.turn(Place::Own) {
                 Turn::Idle => connection.sleep(),
                 Turn::Served | Turn::NeedsOwnThread => {
-                    if connection.heat.is_hot()
-                        && let Some(rounds) = self.rounds.get()
+                    if let Some(rounds) = self.rounds.get()
+                        && rounds.is_busy(connection.last_active)
+                        && connection.heat.is_hot()
                     {
                         return rounds.add(connection);
                     }

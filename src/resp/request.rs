@@ -40,7 +40,7 @@ impl Default for Limits {
 /// A request that breaks the protocol: the text behind `-ERR Protocol error: `. The connection is
 /// closed once the client has been told.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProtocolError(pub String);
+pub struct ProtocolError(pub Vec<u8>);
 
 /// The outcome of [`Parser::parse`].
 #[derive(Debug, PartialEq, Eq)]
@@ -195,6 +195,10 @@ pub struct Parser {
     big: Vec<Vec<u8>>,
     /// Whether the bulk string being read goes into the last of `big`.
     filling: bool,
+    /// Room for the next large argument: who sent one is likely to send another of its size.
+    spare: Vec<u8>,
+    /// Length of the last large argument of this request.
+    filled: usize,
 }
 
 impl Parser {
@@ -243,6 +247,10 @@ impl Parser {
             self.spans.shrink_to(64);
         }
         self.big.clear();
+        let room = std::mem::take(&mut self.filled);
+        if self.spare.capacity() != room {
+            self.spare = Vec::with_capacity(room);
+        }
         self.missing = 0;
         self.bulk = None;
         self.position = 0;
@@ -266,14 +274,18 @@ impl Parser {
         (rest > 0).then_some((buffer, rest))
     }
 
-    /// Bytes held outside of the slice.
+    /// Bytes of buffers held outside of the slice.
     pub fn memory(&self) -> usize {
-        self.big.iter().map(Vec::capacity).sum::<usize>()
-            + self.spans.capacity() * size_of::<Span>()
+        self.big.iter().map(Vec::capacity).sum::<usize>() + self.spare.capacity()
+    }
+
+    /// Bytes of the list of arguments.
+    pub fn spans_memory(&self) -> usize {
+        self.spans.capacity() * size_of::<Span>()
     }
 
     /// `*<count>\r\n`
-    fn count_line(&mut self, input: &[u8], limits: Limits) -> Result<Option<()>, String> {
+    fn count_line(&mut self, input: &[u8], limits: Limits) -> Result<Option<()>, Vec<u8>> {
         let Some((line, end)) = line(input, 0) else {
             return too_long(input, 0, "too big mbulk count string");
         };
@@ -329,8 +341,9 @@ impl Parser {
                 start: OWNED | self.big.len(),
                 len: length,
             });
-            self.big.push(Vec::new());
+            self.big.push(std::mem::take(&mut self.spare));
             self.filling = true;
+            self.filled = length;
         }
         let Some(buffer) = self.big.last_mut() else {
             return false;
@@ -348,7 +361,7 @@ impl Parser {
     }
 
     /// `$<length>\r\n`
-    fn bulk_line(&mut self, input: &[u8], limits: Limits) -> Result<Option<usize>, String> {
+    fn bulk_line(&mut self, input: &[u8], limits: Limits) -> Result<Option<usize>, Vec<u8>> {
         let start = self.position;
         let Some((line, end)) = line(input, start) else {
             return too_long(input, start, "too big bulk count string");
@@ -357,8 +370,8 @@ impl Parser {
             Some(b'$') => {}
             first => {
                 // Redis looks at the byte even when the line is empty, and so sees the line end.
-                let got = char::from(*first.unwrap_or(&b'\r'));
-                return Err(format!("expected '$', got '{got}'"));
+                let got = *first.unwrap_or(&b'\r');
+                return Err([b"expected '$', got '", &[got][..], b"'"].concat());
             }
         }
         let length = num::parse_i64(&line[1..]).filter(|&n| (0..=limits.max_bulk).contains(&n));
@@ -403,7 +416,7 @@ impl Parser {
     }
 }
 
-fn error(text: String) -> Parsed {
+fn error(text: Vec<u8>) -> Parsed {
     Parsed::Error(ProtocolError(text))
 }
 
@@ -415,7 +428,7 @@ fn line(input: &[u8], start: usize) -> Option<(&[u8], usize)> {
     (end + 2 <= rest.len()).then(|| (&rest[..end], start + end + 2))
 }
 
-fn too_long<T>(input: &[u8], start: usize, text: &str) -> Result<Option<T>, String> {
+fn too_long<T>(input: &[u8], start: usize, text: &str) -> Result<Option<T>, Vec<u8>> {
     let rest = &input[start..];
     if rest.len() > INLINE_MAX && !rest[..INLINE_MAX].contains(&b'\r') {
         Err(text.into())
@@ -441,7 +454,7 @@ mod tests {
 
     fn fails(input: &[u8], limits: Limits) -> String {
         match Parser::new().parse(input, limits) {
-            Parsed::Error(ProtocolError(text)) => text,
+            Parsed::Error(ProtocolError(text)) => String::from_utf8(text).expect("plain text"),
             other => panic!("expected an error, got {other:?}"),
         }
     }

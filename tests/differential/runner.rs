@@ -115,11 +115,23 @@ impl Run<'_> {
                 self.clients.remove(&self.current);
             }
             Action::Blocked(count) => {
-                for address in [self.pair.reference.address, self.pair.subject.address] {
-                    self.lost |= !wait_for_blocked(address, *count);
-                }
-                if self.lost {
-                    self.note(line, &format!("@blocked {count}"), "(waited in vain)", "");
+                let [reference, subject] = [&self.pair.reference, &self.pair.subject]
+                    .map(|server| wait_for_blocked(server.address, *count));
+                if !(reference && subject) {
+                    let show = |met: bool| {
+                        if met {
+                            "(so many blocked)"
+                        } else {
+                            "(waited in vain)"
+                        }
+                    };
+                    self.note(
+                        line,
+                        &format!("@blocked {count}"),
+                        show(reference),
+                        show(subject),
+                    );
+                    self.lost = true;
                 }
             }
         }

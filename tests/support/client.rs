@@ -445,9 +445,15 @@ impl Client {
     #[track_caller]
     fn fill(&mut self) -> bool {
         let mut chunk = [0; 64 * 1024];
-        let result = match &mut self.stream {
-            Stream::Tcp(stream) => stream.read(&mut chunk),
-            Stream::Unix(stream) => stream.read(&mut chunk),
+        let result = loop {
+            let result = match &mut self.stream {
+                Stream::Tcp(stream) => stream.read(&mut chunk),
+                Stream::Unix(stream) => stream.read(&mut chunk),
+            };
+            // A signal to this process is nothing the server did.
+            if !matches!(&result, Err(e) if e.kind() == ErrorKind::Interrupted) {
+                break result;
+            }
         };
         match result {
             Ok(0) => false,

@@ -1,0 +1,271 @@
+//! [`SortedTable`]: members with scores, by name and in order; a sorted set too large to be packed,
+//! and the deadlines of hash fields.
+//!
+//! A [`MemberDict`] holds member and score, and an [`Ordered`] the same scores in order, naming
+//! each member by its position in the dict. When a removal moves the dict's last entry into the
+//! hole, its pair in the tree is found by score and member and told its new position: one more
+//! descent for each removal, and in return nothing points from the dict to the tree, members are
+//! stored once and a pair of the tree takes 12 bytes.
+
+use super::member_dict::{Member, MemberDict, hash_of};
+use super::ordered::{Names, Ordered};
+
+impl Names for MemberDict<f64> {
+    #[inline]
+    fn name(&self, slot: u32) -> &[u8] {
+        self.at(slot as usize).0
+    }
+}
+
+/// What setting a member's score has done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Change {
+    /// The member is new.
+    Added,
+    /// It had another score.
+    Updated,
+    /// It had this score; 0 and -0 are the same.
+    Same,
+}
+
+/// Members with scores.
+#[derive(Clone, Default)]
+pub struct SortedTable {
+    members: MemberDict<f64>,
+    order: Ordered,
+}
+
+impl SortedTable {
+    /// An empty table.
+    pub fn new() -> SortedTable {
+        SortedTable::default()
+    }
+
+    /// An empty table whose index has room for `len` members.
+    pub fn with_capacity(len: usize) -> SortedTable {
+        SortedTable {
+            members: MemberDict::with_capacity(len),
+            order: Ordered::new(),
+        }
+    }
+
+    /// Number of members.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Whether there is no member.
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// The members with their scores in no order: for lookups, scans and random picks.
+    pub fn members(&self) -> &MemberDict<f64> {
+        &self.members
+    }
+
+    /// The score of a member.
+    pub fn score(&self, member: &[u8]) -> Option<f64> {
+        self.members.get(member).copied()
+    }
+
+    /// A member's rank (the lowest score has rank 0) and score.
+    pub fn rank(&self, member: &[u8]) -> Option<(usize, f64)> {
+        let score = self.score(member)?;
+        Some((self.order.rank_of(score, member, &self.members), score))
+    }
+
+    /// Sets a member's score, which is a number.
+    pub fn set(&mut self, member: &[u8], score: f64) -> Change {
+        debug_assert!(!score.is_nan());
+        let hash = hash_of(member);
+        let Some(slot) = self.members.find_hashed(hash, member) else {
+            // The order first: a member's rank is looked up among those that are in the dict.
+            let rank = self.order.rank_of(score, member, &self.members);
+            let slot = self.members.insert_new(hash, Member::new(member), score);
+            self.order.insert(rank, score, slot as u32);
+            return Change::Added;
+        };
+        let old = *self.members.at(slot).1;
+        if old == score {
+            return Change::Same;
+        }
+        self.order
+            .remove(self.order.rank_of(old, member, &self.members));
+        let rank = self.order.rank_of(score, member, &self.members);
+        self.order.insert(rank, score, slot as u32);
+        *self.members.value_mut(slot) = score;
+        Change::Updated
+    }
+
+    /// Removes a member and returns its score.
+    pub fn remove(&mut self, member: &[u8]) -> Option<f64> {
+        let slot = self.members.find(member)?;
+        let score = *self.members.at(slot).1;
+        let rank = self.order.rank_of(score, member, &self.members);
+        self.order.remove(rank);
+        self.remove_slot(slot);
+        Some(score)
+    }
+
+    /// Removes the member at `rank`.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn remove_at(&mut self, rank: usize) -> (Member, f64) {
+        let (_, slot) = self.order.remove(rank);
+        self.remove_slot(slot as usize)
+    }
+
+    /// The member and score at `rank`.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn at(&self, rank: usize) -> (&[u8], f64) {
+        let (score, slot) = self.order.at(rank);
+        (self.members.name(slot), score)
+    }
+
+    /// Number of members whose score is below `bound`, or not above it when `inclusive`.
+    pub fn count_below(&self, bound: f64, inclusive: bool) -> usize {
+        self.order
+            .rank_where(|score, _| score < bound || (inclusive && score == bound))
+    }
+
+    /// Number of members that are below `bound` as byte strings, or not above it when `inclusive`;
+    /// for a table in which all have the same score.
+    pub fn count_below_lex(&self, bound: &[u8], inclusive: bool) -> usize {
+        self.order.rank_where(|_, slot| {
+            let member = self.members.name(slot);
+            member < bound || (inclusive && member == bound)
+        })
+    }
+
+    /// Members and scores from `rank` upwards.
+    pub fn up(&self, rank: usize) -> impl Iterator<Item = (&[u8], f64)> {
+        self.order
+            .up(rank)
+            .map(|(score, slot)| (self.members.name(slot), score))
+    }
+
+    /// Members and scores downwards; the first is the one at `rank - 1`.
+    pub fn down(&self, rank: usize) -> impl Iterator<Item = (&[u8], f64)> {
+        self.order
+            .down(rank)
+            .map(|(score, slot)| (self.members.name(slot), score))
+    }
+
+    /// Bytes of memory; members that are not stored in place are estimated from `samples` of them
+    /// (0: all).
+    pub fn memory(&self, samples: usize) -> usize {
+        size_of::<SortedTable>() + self.members.memory(samples) + self.order.memory()
+    }
+
+    /// Removes the entry in `slot` of the dict, which the tree does not name any more.
+    fn remove_slot(&mut self, slot: usize) -> (Member, f64) {
+        let last = self.members.len() - 1;
+        if slot != last {
+            let (member, &score) = self.members.at(last);
+            let rank = self.order.rank_of(score, member, &self.members);
+            self.order.replace(rank, score, slot as u32);
+        }
+        self.members.remove_at(slot)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::util::random::Rng;
+    use std::collections::HashMap;
+
+    /// The model's members in order.
+    fn sorted(model: &HashMap<Vec<u8>, f64>) -> Vec<(Vec<u8>, f64)> {
+        let mut all: Vec<_> = model.iter().map(|(m, s)| (m.clone(), *s)).collect();
+        all.sort_by(|a, b| a.1.total_cmp(&b.1).then_with(|| a.0.cmp(&b.0)));
+        all
+    }
+
+    fn compare(table: &SortedTable, model: &HashMap<Vec<u8>, f64>) {
+        let all = sorted(model);
+        assert_eq!(table.len(), all.len());
+        assert!(table.up(0).map(|(m, s)| (m.to_vec(), s)).eq(all.clone()));
+        assert!(
+            table
+                .down(all.len())
+                .map(|(m, s)| (m.to_vec(), s))
+                .eq(all.iter().rev().cloned())
+        );
+        for (rank, (member, score)) in all.iter().enumerate() {
+            assert_eq!(table.rank(member), Some((rank, *score)));
+            assert_eq!(table.at(rank), (&member[..], *score));
+        }
+        for bound in [f64::NEG_INFINITY, -3.0, 0.0, 0.5, 4.0, f64::INFINITY] {
+            let below = all.iter().filter(|m| m.1 < bound).count();
+            let upto = all.iter().filter(|m| m.1 <= bound).count();
+            assert_eq!(table.count_below(bound, false), below);
+            assert_eq!(table.count_below(bound, true), upto);
+        }
+    }
+
+    #[test]
+    fn behaves_as_a_sorted_map() {
+        // Few scores make many ties, many scores next to none.
+        for (scores, members, steps) in [(5, 400, 8000), (1_000_000, 3000, 20_000), (1, 2000, 9000u64)]
+        {
+            let mut rng = Rng::new([scores, members]);
+            let (mut table, mut model) = (SortedTable::new(), HashMap::new());
+            for step in 0..steps {
+                let member = format!("member:{}", rng.below(members)).into_bytes();
+                let score = match rng.below(50) {
+                    0 => f64::INFINITY,
+                    1 => f64::NEG_INFINITY,
+                    _ => rng.below(scores) as f64 - 2.0,
+                };
+                let growing = (step * 4 / steps).is_multiple_of(2);
+                match rng.below(10) {
+                    0..6 if growing => {
+                        let expected = match model.insert(member.clone(), score) {
+                            None => Change::Added,
+                            Some(old) if old == score => Change::Same,
+                            Some(_) => Change::Updated,
+                        };
+                        assert_eq!(table.set(&member, score), expected);
+                    }
+                    0 if !table.is_empty() => {
+                        let (gone, score) = table.remove_at(rng.index(table.len()));
+                        assert_eq!(model.remove(gone.bytes()), Some(score));
+                    }
+                    _ => assert_eq!(table.remove(&member), model.remove(&member)),
+                }
+                if step % (steps / 8) == 0 {
+                    compare(&table, &model);
+                    compare(&table.clone(), &model);
+                }
+            }
+            compare(&table, &model);
+        }
+    }
+
+    #[test]
+    fn lex_ranks() {
+        let mut table = SortedTable::with_capacity(1000);
+        for i in 0..1000 {
+            assert_eq!(table.set(format!("{i:03}").as_bytes(), 0.0), Change::Added);
+        }
+        assert_eq!(table.count_below_lex(b"500", false), 500);
+        assert_eq!(table.count_below_lex(b"500", true), 501);
+        assert_eq!(table.count_below_lex(b"", true), 0);
+        assert_eq!(table.count_below_lex(b"5000", false), 501);
+        assert_eq!(table.count_below_lex(b"x", false), 1000);
+    }
+
+    #[test]
+    fn minus_zero_changes_nothing() {
+        let mut table = SortedTable::new();
+        table.set(b"a", 0.0);
+        assert_eq!(table.set(b"a", -0.0), Change::Same);
+        assert!(table.score(b"a").is_some_and(f64::is_sign_positive));
+    }
+}
