@@ -44,7 +44,6 @@ pub enum Turn {
 }
 
 /// How busy a connection is, which decides where it is served.
-#[derive(Default)]
 pub struct Heat {
     /// Consecutive requests that came soon after the reply to the one before.
     quick: u32,
@@ -54,10 +53,19 @@ pub struct Heat {
     served: u32,
 }
 
+/// So many quick requests make a connection hot at first: a client that connects, asks once and
+/// waits stays where it is.
+const NEEDED: u32 = 2;
 /// A request is quick when it comes within this time after the reply before it.
 const QUICK: Duration = Duration::from_millis(20);
 /// A stay in the round pays with this many requests.
 const WORTHWHILE: u32 = 64;
+
+impl Default for Heat {
+    fn default() -> Self {
+        Heat { quick: 0, needed: NEEDED, served: 0 }
+    }
+}
 
 impl Heat {
     /// A batch arrived this long after the previous reply, on a thread of the connection's own.
@@ -73,7 +81,7 @@ impl Heat {
     /// The connection leaves the round because it has been silent.
     pub fn cool(&mut self) {
         let needed = if self.served < WORTHWHILE {
-            (self.needed * 2 + 1).min(1023)
+            (self.needed * 2).min(1024)
         } else {
             0
         };

@@ -27,6 +27,15 @@ const AT_ONCE: usize = 1024;
 /// more entries than there are, so anything above 7 is done in time.
 const STEP: usize = 16;
 
+/// Up to where a collection is packed; the configuration's `*-max-listpack-*` of its type.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// The most elements (fields, members).
+    pub entries: usize,
+    /// The longest element in bytes.
+    pub value: usize,
+}
+
 /// A byte string of 24 bytes that keeps up to [`INLINE`] bytes in place.
 #[derive(Clone)]
 pub struct Member(Repr);

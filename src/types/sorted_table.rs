@@ -65,6 +65,11 @@ impl SortedTable {
         &self.members
     }
 
+    /// The scores in order, with positions in [`SortedTable::members`].
+    pub fn order(&self) -> &Ordered {
+        &self.order
+    }
+
     /// The score of a member.
     pub fn score(&self, member: &[u8]) -> Option<f64> {
         self.members.get(member).copied()
