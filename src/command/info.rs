@@ -13,6 +13,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::options::is;
 use super::spec::*;
 use super::{Args, Ctx, Outcome, table};
+use crate::server::client::BLOCKED;
 use crate::server::config::id;
 use crate::server::{REDIS_VERSION, Server};
 use crate::store::Shard;
@@ -218,9 +219,9 @@ fn about_clients(text: &mut Text, server: &Server) {
     text.field("maxclients", server.config.int(id::MAXCLIENTS));
     text.field("client_recent_max_input_buffer", input.max().unwrap_or(0));
     text.field("client_recent_max_output_buffer", output.max().unwrap_or(0));
-    // No command blocks, and clients that wait for the end of a pause do not count.
+    let blocked = clients.iter().filter(|client| client.has(BLOCKED)).count();
+    text.field("blocked_clients", blocked);
     text.zeros(&[
-        "blocked_clients",
         "tracking_clients",
         "clients_in_timeout_table",
         "total_blocking_keys",

@@ -64,6 +64,8 @@ fn keys(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
                 }
             }
         });
+        // This may go on for long; on a machine with more to do than cores, others go first.
+        std::thread::yield_now();
     }
     c.out.end_deferred(start, Aggregate::Array, found);
     Ok(())

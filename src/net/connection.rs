@@ -63,7 +63,11 @@ const WORTHWHILE: u32 = 64;
 
 impl Default for Heat {
     fn default() -> Self {
-        Heat { quick: 0, needed: NEEDED, served: 0 }
+        Heat {
+            quick: 0,
+            needed: NEEDED,
+            served: 0,
+        }
     }
 }
 

@@ -225,13 +225,18 @@ impl Reply {
     /// Fills in the head of an aggregate begun with [`Reply::begin_deferred`]. The bytes behind it
     /// are moved by the length of the head, which is paid once for the whole aggregate.
     pub fn end_deferred(&mut self, start: Deferred, kind: Aggregate, len: usize) {
-        let body = self.buffer.split_off(start.0);
+        let body = self.buffer.len();
         match kind {
             Aggregate::Array => self.array(len),
             Aggregate::Map => self.map(len),
             Aggregate::Set => self.set(len),
         }
-        self.buffer.extend_from_slice(&body);
+        // The head has been written behind the body; it belongs before it.
+        let mut head = [0; 24];
+        let size = self.buffer.len() - body;
+        head[..size].copy_from_slice(&self.buffer[body..]);
+        self.buffer.copy_within(start.0..body, start.0 + size);
+        self.buffer[start.0..start.0 + size].copy_from_slice(&head[..size]);
     }
 
     fn header(&mut self, kind: u8, value: i64) {

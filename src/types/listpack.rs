@@ -14,8 +14,8 @@ pub(in crate::types) mod raw;
 #[cfg(test)]
 mod tests;
 
-pub use entry::{Item, Needle};
 use entry::{END, HEADER};
+pub use entry::{Item, Needle};
 
 /// Bytes that are not what they claim to be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

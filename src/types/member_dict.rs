@@ -639,10 +639,7 @@ mod tests {
     fn memory_per_short_member_is_small() {
         let mut dict = MemberDict::new();
         for i in 0..100_000u64 {
-            dict.insert(
-                format!("element:{i:012}").as_bytes(),
-                Member::new(b"value"),
-            );
+            dict.insert(format!("element:{i:012}").as_bytes(), Member::new(b"value"));
         }
         let each = dict.memory(5) / dict.len();
         assert!((48..64).contains(&each), "{each}");

@@ -350,8 +350,7 @@ impl Ordered {
         loop {
             match node {
                 Node::Leaf(leaf) => {
-                    return rank
-                        + partition(leaf.len, |i| before(leaf.scores[i], leaf.slots[i]));
+                    return rank + partition(leaf.len, |i| before(leaf.scores[i], leaf.slots[i]));
                 }
                 Node::Inner(inner) => {
                     // The last child whose first pair is still before; the first one if there is
@@ -563,7 +562,10 @@ mod tests {
         tree.check();
         assert_eq!(tree.len(), model.len());
         assert!(tree.up(0).eq(model.iter().map(|n| pair(*n))));
-        assert!(tree.down(model.len()).eq(model.iter().rev().map(|n| pair(*n))));
+        assert!(
+            tree.down(model.len())
+                .eq(model.iter().rev().map(|n| pair(*n)))
+        );
     }
 
     #[test]
@@ -596,11 +598,19 @@ mod tests {
                 compare(&tree, &model);
                 let rank = rng.index(model.len() + 1);
                 let some: Vec<_> = tree.up(rank).take(100).map(|p| p.1).collect();
-                assert_eq!(some, model[rank..].iter().copied().take(100).collect::<Vec<_>>());
+                assert_eq!(
+                    some,
+                    model[rank..].iter().copied().take(100).collect::<Vec<_>>()
+                );
                 let some: Vec<_> = tree.down(rank).take(100).map(|p| p.1).collect();
                 assert_eq!(
                     some,
-                    model[..rank].iter().rev().copied().take(100).collect::<Vec<_>>()
+                    model[..rank]
+                        .iter()
+                        .rev()
+                        .copied()
+                        .take(100)
+                        .collect::<Vec<_>>()
                 );
             }
         }

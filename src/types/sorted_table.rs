@@ -217,8 +217,11 @@ mod tests {
     #[test]
     fn behaves_as_a_sorted_map() {
         // Few scores make many ties, many scores next to none.
-        for (scores, members, steps) in [(5, 400, 8000), (1_000_000, 3000, 20_000), (1, 2000, 9000u64)]
-        {
+        for (scores, members, steps) in [
+            (5, 400, 8000),
+            (1_000_000, 3000, 20_000),
+            (1, 2000, 9000u64),
+        ] {
             let mut rng = Rng::new([scores, members]);
             let (mut table, mut model) = (SortedTable::new(), HashMap::new());
             for step in 0..steps {

@@ -157,3 +157,84 @@ fn copy_back(out: &mut Vec<u8>, distance: usize, length: usize, len: usize) -> R
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::util::random::Rng;
+
+    /// A text whose `DUMP` in Redis 7.0.15 is [`FROM_REDIS`].
+    fn text() -> Vec<u8> {
+        let mut text = b"abcabcabcabcabcabcabcabcabcabcabc hello hello hello hello ".repeat(3);
+        text.extend(0..100);
+        text.extend([b'q'; 700]);
+        text
+    }
+
+    const FROM_REDIS: &[u8] = &[
+        3, b'a', b'b', b'c', b'a', 0xe0, 0x14, 2, 5, b' ', b'h', b'e', b'l', b'l', b'o', 0xe0,
+        0x0a, 5, 0xe0, 0x15, b'6', 0x20, 0x1d, 0xe0, 0x0a, b'3', 0x80, b'K', 0x20, 0x1b, 0xe0,
+        0x15, 0x02, 0xa0, 0x27, 0x80, 0x2d, 0xe0, 0x03, 0x05, 0x1f,
+    ];
+
+    /// The rest of Redis' output: the bytes 0 to 99 and the 700 equal ones.
+    fn from_redis() -> Vec<u8> {
+        let mut data = FROM_REDIS.to_vec();
+        data.extend(0..32);
+        data.push(0x1f);
+        data.extend(32..64);
+        data.push(0x1f);
+        data.extend(64..96);
+        data.extend([0, 0x60, 0x20, 0x97, 0, b'q']);
+        data.extend([0xe0, 0xff, 0, 0xe0, 0xff, 0, 0xe0, 0xa0, 0, 1, b'q', b'q']);
+        data
+    }
+
+    #[test]
+    fn what_redis_compressed_can_be_read() {
+        assert_eq!(decompress(&from_redis(), text().len()), Ok(text()));
+    }
+
+    #[test]
+    fn what_is_compressed_comes_back() {
+        let mut rng = Rng::new([1, 9]);
+        let mut inputs = vec![text(), vec![0; 100_000], vec![7; 3], vec![1], vec![1, 2]];
+        for _ in 0..300 {
+            let len = 1 + rng.index(20_000);
+            let letters = 1 + rng.below(6);
+            inputs.push((0..len).map(|_| rng.below(letters) as u8).collect());
+        }
+        for input in inputs {
+            let packed = compress(&input, input.len() + input.len() / 32 + 1);
+            let packed = packed.expect("literals alone fit");
+            assert_eq!(decompress(&packed, input.len()), Ok(input.clone()));
+            // Exactly the size is enough, one byte less is not.
+            assert_eq!(compress(&input, packed.len()).as_ref(), Some(&packed));
+            assert_eq!(compress(&input, packed.len() - 1), None);
+        }
+        assert!(compress(&text(), 170).is_some(), "Redis needs 155 bytes");
+        assert_eq!(compress(b"", 10), None);
+    }
+
+    #[test]
+    fn corrupt_data_is_refused() {
+        let good = from_redis();
+        for len in 0..good.len() {
+            assert_eq!(decompress(&good[..len], text().len()), Err(Corrupt));
+        }
+        for len in [0, 1, 973, 975, usize::MAX] {
+            assert_eq!(decompress(&good, len), Err(Corrupt));
+        }
+        // A reference to before the start, and one that is cut off.
+        assert_eq!(decompress(&[0, b'a', 0x20, 1], 4), Err(Corrupt));
+        assert_eq!(decompress(&[0, b'a', 0xe0, 0], 10), Err(Corrupt));
+        assert_eq!(decompress(&[0, b'a', 0x20, 0], 4), Ok(b"aaaa".to_vec()));
+        let mut rng = Rng::new([2, 9]);
+        for _ in 0..100_000 {
+            let bytes: Vec<u8> = (0..rng.index(20)).map(|_| rng.next_u64() as u8).collect();
+            if let Ok(out) = decompress(&bytes, 40) {
+                assert_eq!(out.len(), 40);
+            }
+        }
+    }
+}
