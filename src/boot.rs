@@ -13,6 +13,7 @@ use crate::command::{keyspace, table};
 use crate::net::listener::Listeners;
 use crate::net::pool::Pool;
 use crate::net::round::Rounds;
+use crate::server::config::value::OutputClass;
 use crate::server::config::{self, Config, Invocation, Loaded, id};
 use crate::server::stats::Stats;
 use crate::server::{REDIS_VERSION, Server, Stop, logger};
@@ -247,6 +248,7 @@ fn keep_house(server: &Server) {
         ticks += 1;
         if ticks.is_multiple_of(10) {
             close_idle_clients(server);
+            close_slow_readers(server);
         }
     }
 }
@@ -261,6 +263,27 @@ fn close_idle_clients(server: &Server) {
     for client in server.clients.all() {
         if client.idle_ms(now) / 1000 > timeout && !client.has(crate::server::client::BLOCKED) {
             log_verbose!("Closing idle client");
+            client.kill();
+        }
+    }
+}
+
+/// Closes clients that have been above the soft limit of their output for too long.
+fn close_slow_readers(server: &Server) {
+    let limit = server.config.output_limit(OutputClass::Normal);
+    if limit.soft == 0 {
+        return;
+    }
+    for client in server.clients.all() {
+        if client.is_over_soft_limit(limit) {
+            log_warning!(
+                "Client {} closed for overcoming of output buffer limits.",
+                client.address.peer
+            );
+            server
+                .stats
+                .output_buffer_disconnections
+                .fetch_add(1, Ordering::Relaxed);
             client.kill();
         }
     }

@@ -8,13 +8,13 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::error::{self, Error, Outcome};
-use super::session::{Replies, Session};
+use super::session::{Clock, Replies, Session};
 use super::spec::{DENYOOM, Locking, MAY_REPLICATE, NO_AUTH, PROTECTED, WRITE};
 use super::table::{Keys, Row, table};
 use super::{Args, Ctx, Keyspace};
 use crate::log_warning;
 use crate::resp::Reply;
-use crate::server::client::BLOCKED;
+use crate::server::client::{BLOCKED, CLOSE_ASAP};
 use crate::server::config::{Caller, id};
 use crate::server::{Server, histogram};
 use crate::store::{Locks, shard_of};
@@ -40,6 +40,8 @@ pub enum Step {
     Done,
     /// Nothing has happened: it must be carried out on a thread of the session's own.
     NeedsOwnThread,
+    /// Nothing has happened: the client went away, or the server is ending, while it had to wait.
+    Gone,
 }
 
 /// Carries out one command. `args` is not empty.
@@ -76,8 +78,8 @@ pub fn execute(
         finish_reply(session, out, start);
         return Step::Done;
     }
-    if paused {
-        wait_for_pause(server, session, may_write);
+    if paused && !wait_for_pause(server, session, may_write) {
+        return Step::Gone;
     }
     let number = row.id as u32 + 1;
     if session.client.last_command.load(Ordering::Relaxed) != number {
@@ -280,15 +282,18 @@ fn check(server: &Server, session: &mut Session, row: &Row, args: &Args<'_>) -> 
     Ok(())
 }
 
-/// Waits until commands of this kind are no longer paused, or the client has gone.
-fn wait_for_pause(server: &Server, session: &Session, may_write: bool) {
+/// Waits until commands of this kind are no longer paused. Returns `false` when the client has gone
+/// in the meantime or the server is ending.
+fn wait_for_pause(server: &Server, session: &mut Session, may_write: bool) -> bool {
     session.client.set(BLOCKED, true);
-    while server.pause.wait(may_write, PAUSE_POLL) && !server.is_stopping() {
-        if crate::sys::peer_gone(&session.client.socket) {
-            break;
-        }
+    let mut here = true;
+    while here && server.pause.wait(may_write, PAUSE_POLL) {
+        here = !crate::sys::peer_gone(&session.client.socket) && !session.client.has(CLOSE_ASAP);
     }
     session.client.set(BLOCKED, false);
+    // The command runs now, not when it arrived.
+    session.clock = Clock::now();
+    here && !server.is_stopping()
 }
 
 fn unknown_command(args: &Args<'_>) -> Error {

@@ -21,8 +21,6 @@ use crate::{log_verbose, log_warning, sys};
 
 /// Size of the buffer that requests are read into.
 const READ_BUFFER: usize = 16 << 10;
-/// Bytes of one large argument read at a time.
-const BIG_CHUNK: u64 = 1 << 20;
 /// Replies are sent before the batch is done once there are this many bytes of them.
 const FLUSH_AT: usize = 64 << 10;
 /// A reply buffer above this size is given back after use.
@@ -199,22 +197,29 @@ impl Connection {
         let _ = sys::wait_readable(&self.session.client.socket, -1);
     }
 
-    /// Ends the connection: what has been written still arrives, as far as the client reads it.
+    /// Ends the connection. Where the server ends it, what has been written still arrives as far as
+    /// the client reads it; where the client did, nothing more is sent.
     pub fn finish(self) {
         let client = &self.session.client;
-        self.server.clients.remove(client.id);
-        if client.has(CLOSE_ASAP) || !client.outbox.finish() {
-            return;
-        }
-        // Input that nobody read would turn the close into a reset, which may overtake the reply.
-        let _ = sys::shutdown_send(&client.socket);
-        let mut rest = [0; 4096];
-        for _ in 0..64 {
-            match sys::recv_nonblocking(&client.socket, &mut rest) {
-                Ok(read) if read > 0 => {}
-                _ => break,
+        if self.session.close && !client.has(CLOSE_ASAP) {
+            if !client.outbox.finish() {
+                // The writer ends the connection, and until then the client is there to be seen.
+                return;
             }
+            // Input that nobody read would turn the close into a reset, which may overtake the
+            // reply.
+            let _ = sys::shutdown_send(&client.socket);
+            let mut rest = [0; 4096];
+            for _ in 0..64 {
+                match sys::recv_nonblocking(&client.socket, &mut rest) {
+                    Ok(read) if read > 0 => {}
+                    _ => break,
+                }
+            }
+        } else {
+            client.kill();
         }
+        self.server.clients.remove(client.id);
     }
 
     /// Reads what has arrived. `Err` says how the turn ends without anything to serve.
@@ -235,7 +240,9 @@ impl Connection {
             Some((bulk, rest)) => {
                 // Straight into the argument's own buffer.
                 let before = bulk.len();
-                let result = reader.take(BIG_CHUNK.min(rest as u64)).read_to_end(bulk);
+                // No more than has arrived, so that a slow client is seen to be sending.
+                let here = sys::pending_input(socket).unwrap_or(1).clamp(1, rest);
+                let result = reader.take(here as u64).read_to_end(bulk);
                 let read = bulk.len() - before;
                 if read > 0 { Ok(read) } else { result }
             }
@@ -344,6 +351,7 @@ impl Connection {
                     self.pending = true;
                     return Err(Turn::NeedsOwnThread);
                 }
+                Step::Gone => return Err(Turn::Closed),
             }
         }
         self.parser.reset();
@@ -374,6 +382,7 @@ impl Connection {
         };
         if self.carried > 0 {
             self.carry.drain(..self.carried);
+            self.carry.shrink_to(READ_BUFFER);
             self.carried = 0;
         }
         let rest = reader.buffer().len();
@@ -423,7 +432,7 @@ impl Connection {
 
     /// Whether the client has sent too much of a request that is still not complete.
     fn over_query_limit(&self) -> bool {
-        let held = self.carry.len() + self.parser.memory() + self.parser.spans_memory();
+        let held = self.carry.len() + self.parser.arrived() + self.parser.spans_memory();
         if held as u64 <= self.server.config.memory(id::CLIENT_QUERY_BUFFER_LIMIT) {
             return false;
         }
@@ -446,7 +455,7 @@ impl Connection {
             .as_ref()
             .map_or(0, |reader| reader.buffer().len());
         let room = self.reader.as_ref().map_or(0, |_| READ_BUFFER);
-        let held = self.carry.len() + self.parser.memory();
+        let held = self.carry.capacity() + self.parser.memory();
         client
             .last_interaction
             .store(self.session.clock.ms(), Ordering::Relaxed);

@@ -84,34 +84,43 @@ impl Listeners {
     /// The reason, as `CONFIG SET` reports it.
     pub fn bind_tcp(&self) -> Result<(), String> {
         let port = self.server.config.int(id::PORT) as u16;
-        let mut old = self.tcp.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut sockets = Vec::new();
+        let mut listeners = self.tcp.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut wanted = Vec::new();
         if port != 0 {
-            // The old sockets hold the very addresses when only some of them change.
-            old.drain(..).for_each(Listener::close);
             for word in self.server.config.words(id::BIND).iter() {
-                sockets.extend(self.bind_word(&String::from_utf8_lossy(word), port)?);
+                wanted.extend(resolve(&String::from_utf8_lossy(word), port)?);
             }
-            if sockets.is_empty() {
-                return Err(
-                    "Failed listening on port 0 (tcp), aborting.".replace('0', &port.to_string())
-                );
-            }
-        } else {
-            old.drain(..).for_each(Listener::close);
         }
-        let addresses = sockets
-            .iter()
-            .filter_map(|socket| socket.local_addr().ok())
-            .collect();
+        // Sockets that stay are left alone, new ones come first, and only then the others go.
+        let mut sockets = Vec::new();
+        for (address, optional) in &wanted {
+            if !listeners
+                .iter()
+                .any(|listener| listener.address() == Some(*address))
+            {
+                sockets.extend(self.bind(*address, *optional)?);
+            }
+        }
+        let stays = |listener: &Listener| {
+            wanted
+                .iter()
+                .any(|(address, _)| listener.address() == Some(*address))
+        };
+        let (kept, gone): (Vec<_>, Vec<_>) = listeners.drain(..).partition(stays);
+        gone.into_iter().for_each(Listener::close);
+        *listeners = kept;
+        for socket in sockets {
+            listeners.push(self.accept(Socket::Tcp(socket))?);
+        }
+        if port != 0 && listeners.is_empty() {
+            return Err(format!("Failed listening on port {port} (tcp), aborting."));
+        }
         *self
             .server
             .listening
             .lock()
-            .unwrap_or_else(PoisonError::into_inner) = addresses;
-        for socket in sockets {
-            old.push(self.accept(Socket::Tcp(socket))?);
-        }
+            .unwrap_or_else(PoisonError::into_inner) =
+            listeners.iter().filter_map(Listener::address).collect();
         Ok(())
     }
 
@@ -125,46 +134,20 @@ impl Listeners {
         }
     }
 
-    /// Binds one word of `bind`: an address, `*`, `::*`; with a `-` in front, one that may be
-    /// missing on this machine.
-    fn bind_word(&self, word: &str, port: u16) -> Result<Vec<TcpListener>, String> {
-        let (optional, name) = match word.strip_prefix('-') {
-            Some(name) => (true, name),
-            None => (false, word),
-        };
+    /// Binds one address; `None` when it may be missing on this machine and is.
+    fn bind(&self, address: SocketAddr, optional: bool) -> Result<Option<TcpListener>, String> {
         let backlog = self.server.config.int(id::TCP_BACKLOG) as u32;
-        let addresses: Vec<SocketAddr> = match name {
-            "*" => vec![(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port).into()],
-            "::*" => vec![(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port).into()],
-            name => match (name.trim_matches(['[', ']']), port).to_socket_addrs() {
-                Ok(found) => found.take(1).collect(),
-                Err(error) if optional => {
-                    log_verbose!("Could not resolve {name}: {error}");
-                    Vec::new()
-                }
-                Err(error) => {
-                    log_warning!(
-                        "Warning: Could not create server TCP listening socket {name}:{port}: {error}"
-                    );
-                    return Err(format!("Failed listening on port {port} (tcp), aborting."));
-                }
-            },
-        };
-        let mut sockets = Vec::new();
-        for address in addresses {
-            match sys::bind_tcp(address, backlog) {
-                Ok(socket) => sockets.push(socket),
-                Err(error) if optional && is_missing(&error) => {}
-                Err(error) => {
-                    let reason = strip_code(&error);
-                    log_warning!(
-                        "Warning: Could not create server TCP listening socket {name}:{port}: bind: {reason}"
-                    );
-                    return Err(format!("Failed listening on port {port} (tcp), aborting."));
-                }
+        match sys::bind_tcp(address, backlog) {
+            Ok(socket) => Ok(Some(socket)),
+            Err(error) if optional && is_missing(&error) => Ok(None),
+            Err(error) => {
+                let (reason, port) = (strip_code(&error), address.port());
+                log_warning!(
+                    "Warning: Could not create server TCP listening socket {address}: bind: {reason}"
+                );
+                Err(format!("Failed listening on port {port} (tcp), aborting."))
             }
         }
-        Ok(sockets)
     }
 
     fn bind_unix(&self) -> Result<(), String> {
@@ -227,6 +210,14 @@ impl Listeners {
 }
 
 impl Listener {
+    /// The TCP address it listens on.
+    fn address(&self) -> Option<SocketAddr> {
+        match &*self.socket {
+            Socket::Tcp(socket) => socket.local_addr().ok(),
+            Socket::Unix(..) => None,
+        }
+    }
+
     fn close(self) {
         self.closed.store(true, Ordering::Release);
         // Ends the accept that its thread is waiting in.
@@ -269,6 +260,33 @@ impl Socket {
             }
         }
     }
+}
+
+/// The address of one word of `bind`: an address or a name, `*`, `::*`; with a `-` in front, one
+/// that may be missing on this machine.
+fn resolve(word: &str, port: u16) -> Result<Option<(SocketAddr, bool)>, String> {
+    let (optional, name) = match word.strip_prefix('-') {
+        Some(name) => (true, name),
+        None => (false, word),
+    };
+    let address = match name {
+        "*" => (IpAddr::V4(Ipv4Addr::UNSPECIFIED), port).into(),
+        "::*" => (IpAddr::V6(Ipv6Addr::UNSPECIFIED), port).into(),
+        name => match (name.trim_matches(['[', ']']), port).to_socket_addrs() {
+            Ok(mut found) => return Ok(found.next().map(|address| (address, optional))),
+            Err(error) if optional => {
+                log_verbose!("Could not resolve {name}: {error}");
+                return Ok(None);
+            }
+            Err(error) => {
+                log_warning!(
+                    "Warning: Could not create server TCP listening socket {name}:{port}: {error}"
+                );
+                return Err(format!("Failed listening on port {port} (tcp), aborting."));
+            }
+        },
+    };
+    Ok(Some((address, optional)))
 }
 
 /// Takes a new client in, or turns it away.

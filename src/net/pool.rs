@@ -75,7 +75,13 @@ impl Pool {
         state.waiting.push_back(connection);
         // The clients that `maxclients` lets in and those whose session is just ending.
         let limit = (self.server.config.int(id::MAXCLIENTS) as usize).max(state.waiting.len());
-        if state.threads < limit {
+        // Two at a time, so that a backlog from a time without threads is made up for.
+        for _ in 0..state
+            .waiting
+            .len()
+            .min(2)
+            .min(limit.saturating_sub(state.threads))
+        {
             let pool = self.clone();
             let thread = std::thread::Builder::new()
                 .name("worker".into())

@@ -128,8 +128,10 @@ struct Members<'r> {
     connections: Vec<Connection>,
     /// The connections' sockets, in the same order.
     sockets: PollSet,
-    /// When anything was last served.
+    /// When anything was last served, as of the last check.
     last_served: Instant,
+    /// Whether anything was served since.
+    active: bool,
     window: Window,
 }
 
@@ -154,6 +156,7 @@ impl<'r> Members<'r> {
             connections: Vec::new(),
             sockets: PollSet::default(),
             last_served: now,
+            active: false,
             window: Window {
                 start: now,
                 passes: 0,
@@ -172,10 +175,11 @@ impl<'r> Members<'r> {
             let served = self.pass();
             self.window.passes += 1;
             self.window.served += served;
+            self.active |= served > 0;
             passes += 1;
             if passes.is_multiple_of(CHECK_EVERY) {
                 let now = Instant::now();
-                if self.window.served > 0 || served > 0 {
+                if std::mem::take(&mut self.active) {
                     self.last_served = now;
                 }
                 self.judge(now);

@@ -247,6 +247,9 @@ impl Parser {
             self.spans.shrink_to(64);
         }
         self.big.clear();
+        if self.big.capacity() > 1024 {
+            self.big.shrink_to(16);
+        }
         let room = std::mem::take(&mut self.filled);
         if self.spare.capacity() != room {
             self.spare = Vec::with_capacity(room);
@@ -271,7 +274,16 @@ impl Parser {
         let wanted = self.bulk?;
         let buffer = self.big.last_mut()?;
         let rest = wanted.saturating_sub(buffer.len());
+        if rest > 0 && buffer.capacity() - buffer.len() < rest.min(BIG_BULK) {
+            // Doubled as bytes arrive, and exact in the end: the store keeps the buffer.
+            buffer.reserve_exact(rest.min(buffer.len().max(BIG_BULK)));
+        }
         (rest > 0).then_some((buffer, rest))
+    }
+
+    /// Bytes of the current request that are held outside of the slice.
+    pub fn arrived(&self) -> usize {
+        self.big.iter().map(Vec::len).sum()
     }
 
     /// Bytes of buffers held outside of the slice.

@@ -14,9 +14,12 @@ use super::Server;
 use super::client::{Client, Socket};
 use super::config::value::OutputLimit;
 use crate::sys;
+use crate::util::clock::now_ms;
 
 /// Stack of a writer thread, in bytes.
 const STACK: usize = 128 << 10;
+/// Bytes handed to the socket at a time.
+const SLICE: usize = 64 << 10;
 
 /// Bytes waiting for a client.
 pub struct Outbox {
@@ -78,8 +81,8 @@ impl Outbox {
         state.queue.clear();
     }
 
-    /// Nothing more will come: the connection ends once what is waiting has been written. Returns
-    /// whether nothing is.
+    /// Nothing more will come: once what is waiting has been written, the connection ends and its
+    /// client is removed. Returns whether nothing is waiting.
     pub fn finish(&self) -> bool {
         let mut state = self.lock();
         state.last = true;
@@ -130,6 +133,33 @@ impl Client {
         true
     }
 
+    /// Whether more than the soft limit has been waiting for too long.
+    pub fn is_over_soft_limit(&self, limit: OutputLimit) -> bool {
+        self.outbox.is_busy() && {
+            let mut state = self.outbox.lock();
+            over_limit(&mut state, self.outbox.bytes(), limit)
+        }
+    }
+
+    /// Writes everything, waiting for the socket where necessary; it may be in either mode.
+    fn send_all(&self, mut bytes: &[u8]) -> std::io::Result<()> {
+        while !bytes.is_empty() {
+            // In slices, so that a slow reader is seen to be reading.
+            match sys::send_blocking(&self.socket, &bytes[..bytes.len().min(SLICE)]) {
+                Ok(0) => return Err(std::io::ErrorKind::WriteZero.into()),
+                Ok(sent) => {
+                    bytes = &bytes[sent..];
+                    self.last_interaction.store(now_ms(), Ordering::Relaxed);
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                    sys::wait_writable(&self.socket, -1)?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
     /// The writer thread: writes until the outbox is empty.
     fn write_outbox(&self, server: &Server) {
         let outbox = &self.outbox;
@@ -138,7 +168,7 @@ impl Client {
             && let Some((chunk, sent)) = state.queue.pop_front()
         {
             drop(state);
-            let written = send_all(&outbox.socket, &chunk[sent..]);
+            let written = self.send_all(&chunk[sent..]);
             server.stats.sent(chunk.len() - sent);
             state = outbox.lock();
             outbox
@@ -159,6 +189,7 @@ impl Client {
         state.soft_since = None;
         if state.last {
             let _ = sys::shutdown(&outbox.socket);
+            server.clients.remove(self.id);
         }
     }
 }
@@ -174,19 +205,4 @@ fn over_limit(state: &mut State, bytes: usize, limit: OutputLimit) -> bool {
     }
     let since = *state.soft_since.get_or_insert_with(Instant::now);
     since.elapsed().as_secs() >= limit.soft_seconds
-}
-
-/// Writes everything, waiting for the socket where necessary; it may be in either mode.
-fn send_all(socket: &Socket, mut bytes: &[u8]) -> std::io::Result<()> {
-    while !bytes.is_empty() {
-        match sys::send_blocking(socket, bytes) {
-            Ok(0) => return Err(std::io::ErrorKind::WriteZero.into()),
-            Ok(sent) => bytes = &bytes[sent..],
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                sys::wait_writable(socket, -1)?;
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
 }

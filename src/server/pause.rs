@@ -39,8 +39,10 @@ impl Pause {
 
     /// Ends the pause.
     pub fn end(&self) {
-        *self.lock() = None;
+        let mut state = self.lock();
+        *state = None;
         self.until.store(0, Ordering::Release);
+        drop(state);
         self.changed.notify_all();
     }
 

@@ -168,7 +168,10 @@ impl Db {
     /// Removes a key, expired or not.
     pub fn remove(&mut self, hash: u64, key: &[u8]) -> Option<Entry> {
         let entry = self.dict.remove(hash, key, &self.hasher)?;
-        self.volatile -= usize::from(entry.key.deadline().is_some());
+        if entry.key.deadline().is_some() {
+            self.volatile -= 1;
+            self.prune_wheel();
+        }
         Some(entry)
     }
 
@@ -192,9 +195,7 @@ impl Db {
         }
         let wheel = self.wheel.get_or_insert_with(|| Box::new(Wheel::new(now)));
         wheel.insert(hash, deadline);
-        if wheel.len() > 2 * self.volatile + 1024 {
-            self.rebuild_wheel(now);
-        }
+        self.prune_wheel();
         self.next_due()
     }
 
@@ -213,9 +214,16 @@ impl Db {
         self.wheel.as_ref().map_or(0, |wheel| wheel.memory())
     }
 
-    /// Leaves out the stale items, of which there are too many.
-    fn rebuild_wheel(&mut self, now: i64) {
-        let mut wheel = Box::new(Wheel::new(now));
+    /// Builds the wheel anew without its stale items once most of it is stale.
+    fn prune_wheel(&mut self) {
+        let Some(old) = self
+            .wheel
+            .as_ref()
+            .filter(|wheel| wheel.len() > 2 * self.volatile + 1024)
+        else {
+            return;
+        };
+        let mut wheel = Box::new(Wheel::new(old.now()));
         for entry in self.dict.iter() {
             if let Some(deadline) = entry.key.deadline() {
                 wheel.insert(self.hasher.hash(entry.key.bytes()), deadline);

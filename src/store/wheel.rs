@@ -44,6 +44,11 @@ impl Wheel {
         }
     }
 
+    /// The time up to which everything has been taken, unix milliseconds.
+    pub fn now(&self) -> i64 {
+        self.current * TICK
+    }
+
     /// Number of items, stale ones included.
     pub fn len(&self) -> usize {
         self.items
