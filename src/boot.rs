@@ -91,11 +91,7 @@ fn start(loaded: Loaded) -> Result<ExitCode, String> {
 
     let server = Arc::new(Server::new(config, file, table::table().rows.len()));
     let pool = Pool::new(server.clone());
-    let cores2 = std::env::var("R")
-        .ok()
-        .and_then(|r| r.parse().ok())
-        .unwrap_or(cores);
-    Rounds::start(cores2, &pool).map_err(|error| format!("Can't start a thread: {error}"))?;
+    Rounds::start(cores, &pool).map_err(|error| format!("Can't start a thread: {error}"))?;
     let listeners = Listeners::start(&server, &pool)?;
     let rebind = listeners.clone();
     server.set_rebind(Box::new(move || rebind.bind_tcp()));
@@ -144,6 +140,11 @@ fn banner(config: &Config, file: Option<&std::path::Path>) {
         config.int(id::PORT),
         std::process::id()
     );
+    if !config.save_points().is_empty() {
+        log_warning!(
+            "Save points are configured, but nothing is saved yet: a restart starts with an empty data set"
+        );
+    }
     let pending = config.pending_changed();
     if !pending.is_empty() {
         log_warning!(

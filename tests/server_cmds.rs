@@ -327,28 +327,6 @@ fn config_set_is_all_or_nothing() {
 }
 
 #[test]
-#[ignore = "CONFIG REWRITE comes later"]
-fn config_rewrite() {
-    let s = Server::with_config("# a comment\ntimeout 10\n\nmaxclients 100\n", &[]);
-    let mut c = s.client();
-    assert_eq!(c.run("CONFIG GET timeout").items()[1], "10");
-    assert_eq!(c.run("CONFIG SET timeout 20 tcp-keepalive 77"), "OK");
-    assert_eq!(c.run("CONFIG REWRITE"), simple("OK"));
-    let text = std::fs::read_to_string(s.dir().join("redis.conf")).unwrap();
-    assert!(
-        text.starts_with("# a comment\ntimeout 20\n\nmaxclients 100\n"),
-        "{text}"
-    );
-    assert!(text.contains("\ntcp-keepalive 77\n"), "{text}");
-    let without = Server::start();
-    fails(
-        &mut without.client(),
-        "CONFIG REWRITE",
-        "ERR The server is running without a config file",
-    );
-}
-
-#[test]
 fn help_texts() {
     let s = server();
     let mut c = s.client();

@@ -15,7 +15,7 @@ use super::connection::{Connection, IDLE_MS};
 use super::pool::Pool;
 use crate::server::Server;
 use crate::server::client::Address;
-use crate::server::config::id;
+use crate::server::config::{Config, id};
 use crate::{log_verbose, log_warning, sys};
 
 /// How long accepting rests after it failed for want of file descriptors or memory.
@@ -293,10 +293,7 @@ fn resolve(word: &str, port: u16) -> Result<Option<(SocketAddr, bool)>, String> 
 fn welcome(server: &Arc<Server>, pool: &Arc<Pool>, stream: OwnedFd, address: Address) {
     let config = &server.config;
     server.stats.connections.fetch_add(1, Ordering::Relaxed);
-    if config.bool(id::PROTECTED_MODE)
-        && config.str(id::REQUIREPASS).is_empty()
-        && !address.loopback
-    {
+    if is_kept_out(config, &address) {
         server
             .stats
             .rejected_connections
@@ -322,6 +319,11 @@ fn welcome(server: &Arc<Server>, pool: &Arc<Pool>, stream: OwnedFd, address: Add
             }
         }
     }
+}
+
+/// Whether protected mode turns a client away: it comes from another machine, and anybody could.
+fn is_kept_out(config: &Config, address: &Address) -> bool {
+    config.bool(id::PROTECTED_MODE) && config.str(id::REQUIREPASS).is_empty() && !address.loopback
 }
 
 /// Sends a client a last word and closes.
@@ -350,4 +352,33 @@ fn strip_code(error: &io::Error) -> String {
         .next()
         .unwrap_or_default()
         .to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::config::Caller;
+
+    #[test]
+    fn protected_mode_keeps_out_who_comes_from_elsewhere() {
+        let config = Config::new();
+        let from = |loopback| Address {
+            peer: String::new(),
+            local: String::new(),
+            unix: false,
+            loopback,
+        };
+        let set = |name: &str, value: &str| {
+            let pairs = [(name.as_bytes(), value.as_bytes())];
+            let set = config.set(&pairs, Caller::default(), &mut |_| Ok(()));
+            assert!(set.is_ok());
+        };
+        assert!(is_kept_out(&config, &from(false)));
+        assert!(!is_kept_out(&config, &from(true)));
+        set("requirepass", "sesame");
+        assert!(!is_kept_out(&config, &from(false)));
+        set("requirepass", "");
+        set("protected-mode", "no");
+        assert!(!is_kept_out(&config, &from(false)));
+    }
 }

@@ -53,7 +53,7 @@ pub enum Parsed {
     Error(ProtocolError),
 }
 
-/// One argument: a range of the request's bytes, or (see [`OWNED`]) a buffer of its own.
+/// One argument: a range of the request's bytes, or (see `OWNED`) a buffer of its own.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Span {
     start: usize,

@@ -278,7 +278,7 @@ impl Stats {
         totals
     }
 
-    /// Takes a sample for the figures per second; called every [`SAMPLE_MS`].
+    /// Takes a sample for the figures per second; called every `SAMPLE_MS`.
     pub fn sample(&self) {
         let totals = self.totals();
         let now = now_ms();

@@ -1,7 +1,7 @@
 //! The dict: from keys to entries, with what std's map lacks — a scan that can be resumed with a
 //! plain number, and a random pick in constant time.
 //!
-//! Entries lie densely in segments of [`SEGMENT`], so growing never moves them. An open-addressing
+//! Entries lie densely in segments of `SEGMENT`, so growing never moves them. An open-addressing
 //! index of 32-bit slots finds them; a slot holds an entry's position and, in the bits that the
 //! position does not need, a tag of the key's hash, so that a probe rarely looks at a wrong entry.
 //! Removal moves the last entry into the hole. A scan therefore walks positions *downwards*: an

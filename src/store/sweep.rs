@@ -1,6 +1,6 @@
 //! Removing expired keys: the sweeper's clock, and what it does to one shard.
 //!
-//! The sweeper is a thread of the server; it sleeps on an [`Alarm`] until the next wheel slot of
+//! The sweeper is a thread of the server; it sleeps on an alarm until the next wheel slot of
 //! any shard comes up and then sweeps the shards that are due, a few hundred keys under one lock.
 //! What else the removal of a key entails (the log, notifications) is the caller's.
 

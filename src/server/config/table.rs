@@ -230,9 +230,9 @@ options! {
         "File to write the process id to";
     DAEMONIZE = "daemonize", Kind::Bool, "no", IMMUTABLE,
         "Run in the background";
-    HZ = "hz", Kind::Clamped { low: 1, high: 500 }, "10", MUTABLE,
+    HZ = "hz", Kind::Clamped { low: 1, high: 500 }, "10", PENDING,
         "How often a second periodic work is looked after";
-    ACTIVE_EXPIRE_EFFORT = "active-expire-effort", int(1, 10), "1", MUTABLE,
+    ACTIVE_EXPIRE_EFFORT = "active-expire-effort", int(1, 10), "1", PENDING,
         "How eagerly expired keys are removed in the background, 1 to 10";
     PROTO_MAX_BULK_LEN = "proto-max-bulk-len", memory(MB, LONG_MAX), "512mb", DEBUG,
         "Longest single argument that a client may send";
@@ -249,7 +249,7 @@ options! {
         "How slowly the counter of uses grows";
     LFU_DECAY_TIME = "lfu-decay-time", int(0, INT_MAX), "1", MUTABLE,
         "Minutes after which the counter of uses falls by one";
-    LAZYFREE_LAZY_EVICTION = "lazyfree-lazy-eviction", Kind::Bool, "no", DEBUG,
+    LAZYFREE_LAZY_EVICTION = "lazyfree-lazy-eviction", Kind::Bool, "no", DEBUG | PENDING,
         "Free evicted values in the background";
     LAZYFREE_LAZY_EXPIRE = "lazyfree-lazy-expire", Kind::Bool, "no", DEBUG,
         "Free expired values in the background";
