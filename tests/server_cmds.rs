@@ -508,6 +508,10 @@ fn debug() {
         "{text}"
     );
     fails(&mut c, "DEBUG OBJECT none", "ERR no such key");
+    if !oracle() {
+        assert_eq!(c.run("DEBUG STRINGMATCH-LEN a*c abbc"), 1);
+        assert_eq!(c.run("DEBUG STRINGMATCH-LEN a*c abbd"), 0);
+    }
     let text = c.run("DEBUG STRINGMATCH-TEST").text();
     assert!(text.ends_with("test passed"), "{text}");
     assert_eq!(c.run("DEBUG SET-ACTIVE-EXPIRE 1"), simple("OK"));

@@ -61,6 +61,7 @@ fn debug(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
         (b"sdslen", 3) => sdslen(c, args),
         (b"set-active-expire", 3) => set_active_expire(c, args),
         (b"sleep", 3) => sleep(c, args),
+        (b"stringmatch-len", 4) => stringmatch_len(c, args),
         (b"stringmatch-test", 2) => stringmatch_test(c),
         _ => Err(wrong_subcommand(args)),
     }
@@ -90,6 +91,8 @@ const HELP: &[&str] = &[
     "    Turn off or on the sweeper, which removes expired keys that nobody uses.",
     "SLEEP <seconds>",
     "    Hold up every command that uses keys for <seconds>, which may be a fraction.",
+    "STRINGMATCH-LEN <pattern> <string>",
+    "    Show whether a glob-style pattern matches a string: 1 or 0.",
     "STRINGMATCH-TEST",
     "    Try random patterns on random strings.",
 ];
@@ -131,6 +134,13 @@ fn set_active_expire(c: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
     let on = num::parse_i64(&args[2]).unwrap_or(0) != 0;
     c.server.active_expire.store(on, Ordering::Relaxed);
     c.out.ok();
+    Ok(())
+}
+
+/// `DEBUG STRINGMATCH-LEN pattern string`
+fn stringmatch_len(c: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
+    c.out
+        .int(i64::from(glob::matches(&args[2], &args[3], false)));
     Ok(())
 }
 
