@@ -107,7 +107,7 @@ fn reply(criterion: &mut Criterion) {
             b.iter(|| {
                 write(&mut out);
                 black_box(out.bytes());
-                out.buffer().clear();
+                out.clear(1 << 20);
             })
         });
     }
@@ -261,7 +261,7 @@ impl Bench {
             Place::Own,
         );
         let replied = self.out.len();
-        self.out.buffer().clear();
+        self.out.clear(1 << 20);
         replied
     }
 }

@@ -191,7 +191,7 @@ impl Connection {
             self.carry = Vec::new();
             self.parser = Parser::new();
         }
-        *self.out.buffer() = Vec::new();
+        self.out.clear(0);
         self.publish();
         // An error shows at the next read.
         let _ = sys::wait_readable(&self.session.client.socket, -1);
@@ -336,7 +336,7 @@ impl Connection {
         let mut args = self.parser.args(input);
         if !args.is_empty() {
             if dispatch::is_http(&self.session, &args) {
-                self.out.buffer().clear();
+                self.out.clear(0);
                 return Err(Turn::Closed);
             }
             match dispatch::execute(
@@ -397,7 +397,7 @@ impl Connection {
         }
         let client = &self.session.client;
         let mut sent = 0;
-        let total = self.out.len();
+        let total = self.out.bytes().len();
         if !client.outbox.is_busy() {
             while sent < total {
                 match sys::send_nonblocking(&client.socket, &self.out.bytes()[sent..]) {
@@ -413,13 +413,12 @@ impl Connection {
             self.session.tally.totals.writes += 1;
         }
         if sent == total {
-            self.out.buffer().clear();
-            self.out.buffer().shrink_to(KEEP_REPLY);
+            self.out.clear(KEEP_REPLY);
             return true;
         }
-        let rest = std::mem::take(self.out.buffer());
+        let (rest, head) = self.out.take();
         let limit = self.server.config.output_limit(OutputClass::Normal);
-        if client.enqueue(&self.server, rest, sent, limit) {
+        if client.enqueue(&self.server, rest, head + sent, limit) {
             return true;
         }
         log_warning!(
@@ -463,6 +462,6 @@ impl Connection {
         client.query_free.store(room - buffered, Ordering::Relaxed);
         client
             .reply_room
-            .store(self.out.buffer().capacity(), Ordering::Relaxed);
+            .store(self.out.capacity(), Ordering::Relaxed);
     }
 }

@@ -6,9 +6,14 @@
 
 use crate::util::num;
 
+/// Bytes kept free in front of an aggregate of unknown length; its head takes up to 22.
+const HEAD_ROOM: usize = 24;
+
 /// An output buffer that speaks RESP2 or RESP3.
 pub struct Reply {
     buffer: Vec<u8>,
+    /// Bytes at the start of the buffer that are not part of any reply.
+    head: usize,
     resp3: bool,
 }
 
@@ -23,6 +28,7 @@ impl Reply {
     pub fn new() -> Reply {
         Reply {
             buffer: Vec::new(),
+            head: 0,
             resp3: false,
         }
     }
@@ -44,22 +50,38 @@ impl Reply {
 
     /// Whether nothing is written.
     pub fn is_empty(&self) -> bool {
-        self.buffer.is_empty()
+        self.buffer.len() == self.head
     }
 
     /// What is written.
     pub fn bytes(&self) -> &[u8] {
-        &self.buffer
+        &self.buffer[self.head..]
     }
 
-    /// The buffer itself, for whoever sends it.
-    pub fn buffer(&mut self) -> &mut Vec<u8> {
-        &mut self.buffer
+    /// Takes the buffer, with the number of bytes at its start that are not to be sent.
+    pub fn take(&mut self) -> (Vec<u8>, usize) {
+        (
+            std::mem::take(&mut self.buffer),
+            std::mem::take(&mut self.head),
+        )
+    }
+
+    /// Forgets what is written and keeps at most `keep` bytes of room.
+    pub fn clear(&mut self, keep: usize) {
+        self.buffer.clear();
+        self.buffer.shrink_to(keep);
+        self.head = 0;
+    }
+
+    /// Bytes of room.
+    pub fn capacity(&self) -> usize {
+        self.buffer.capacity()
     }
 
     /// Takes back everything behind the first `len` bytes.
     pub fn truncate(&mut self, len: usize) {
         self.buffer.truncate(len);
+        self.head = self.head.min(len);
     }
 
     /// Appends bytes that are RESP already.
@@ -219,6 +241,11 @@ impl Reply {
     /// An array of which the length is not known yet: writes a place for it, to be filled in by
     /// [`Reply::end_deferred`].
     pub fn begin_deferred(&mut self) -> Deferred {
+        if self.buffer.is_empty() {
+            // Room for the head, so that the body need not move; what is left of it is skipped.
+            self.buffer.resize(HEAD_ROOM, 0);
+            self.head = HEAD_ROOM;
+        }
         Deferred(self.buffer.len())
     }
 
@@ -235,6 +262,12 @@ impl Reply {
         let mut head = [0; 24];
         let size = self.buffer.len() - body;
         head[..size].copy_from_slice(&self.buffer[body..]);
+        if start.0 == self.head && size <= self.head {
+            self.buffer.truncate(body);
+            self.head -= size;
+            self.buffer[self.head..start.0].copy_from_slice(&head[..size]);
+            return;
+        }
         self.buffer.copy_within(start.0..body, start.0 + size);
         self.buffer[start.0..start.0 + size].copy_from_slice(&head[..size]);
     }
@@ -315,6 +348,30 @@ mod tests {
         for (two, three, write) in cases {
             assert_eq!(both(write), ((*two).to_string(), (*three).to_string()));
         }
+    }
+
+    #[test]
+    fn deferred_lengths_at_the_start_and_taken_back() {
+        let (two, three) = both(|r| {
+            let start = r.begin_deferred();
+            r.int(5);
+            r.end_deferred(start, Aggregate::Map, 1000);
+            r.int(6);
+        });
+        assert_eq!(
+            (&two[..], &three[..]),
+            ("*2000\r\n:5\r\n:6\r\n", "%1000\r\n:5\r\n:6\r\n")
+        );
+        let (two, _) = both(|r| {
+            let before = r.len();
+            let start = r.begin_deferred();
+            r.int(5);
+            r.end_deferred(start, Aggregate::Array, 1);
+            r.truncate(before);
+            assert!(r.is_empty());
+            r.ok();
+        });
+        assert_eq!(two, "+OK\r\n");
     }
 
     #[test]

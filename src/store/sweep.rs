@@ -86,6 +86,8 @@ impl Store {
             for shard in 0..self.shards.len() {
                 while self.due[shard].load(Ordering::Relaxed) <= now {
                     self.sweep(shard, now, &mut removed);
+                    // Many keys may be due at once; whoever waits for the processor goes first.
+                    std::thread::yield_now();
                 }
             }
             let next = self.due.iter().map(|due| due.load(Ordering::Relaxed)).min();
