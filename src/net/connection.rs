@@ -395,6 +395,8 @@ impl Connection {
         if self.out.is_empty() {
             return true;
         }
+        // Who has a reply finds its command counted.
+        self.server.stats.pour(&mut self.session.tally);
         let client = &self.session.client;
         let mut sent = 0;
         let total = self.out.bytes().len();
