@@ -1,4 +1,4 @@
-//! [`Hash`]: fields with values, packed into a listpack while the hash is small and a
+//! [`enum@Hash`]: fields with values, packed into a listpack while the hash is small and a
 //! [`MemberDict`] from then on; and the deadlines of single fields (`HEXPIRE` and its family).
 //!
 //! The packed form is Redis': field and value in turn, in the order in which fields came. It turns

@@ -1,7 +1,7 @@
 //! The ordered structure of a large sorted set: a counted B+-tree of scores.
 //!
 //! Redis keeps a skiplist whose nodes hold score, member and spans. Here a leaf holds up to
-//! [`LEAF`] pairs of a score and a *slot*: the member's position in the dict that the sorted set
+//! `LEAF` pairs of a score and a *slot*: the member's position in the dict that the sorted set
 //! has anyway, so no member is stored twice and a pair takes 12 bytes. Where scores are equal the
 //! order is that of the members, and whoever searches looks them up by slot ([`Names`]).
 //!

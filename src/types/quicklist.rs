@@ -34,7 +34,7 @@ const SAFE_SIZE: usize = 8192;
 /// What an element adds to its node at most besides its text; Redis' estimate.
 const OVERHEAD: usize = 8;
 /// Text size from which on an element gets a plain node of its own.
-const PACKED_THRESHOLD: usize = 1 << 30;
+pub const PACKED_THRESHOLD: usize = 1 << 30;
 
 /// The settings that shape lists. An existing quicklist keeps the first two as they were when it
 /// was made.

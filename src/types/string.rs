@@ -21,6 +21,7 @@ pub fn bytes<'a>(value: &'a Value, scratch: &'a mut [u8; 20]) -> Option<&'a [u8]
         Value::Inline { len, bytes } => Some(&bytes[..usize::from(*len)]),
         Value::Str(bytes) => Some(bytes),
         Value::Raw(bytes) => Some(bytes),
+        _ => None,
     }
 }
 
@@ -31,6 +32,7 @@ pub fn len(value: &Value) -> Option<usize> {
         Value::Inline { len, .. } => Some(usize::from(*len)),
         Value::Str(bytes) => Some(bytes.len()),
         Value::Raw(bytes) => Some(bytes.len()),
+        _ => None,
     }
 }
 
@@ -39,8 +41,8 @@ pub fn integer(value: &Value) -> Option<i64> {
     match value {
         Value::Int(int) => Some(*int),
         Value::Inline { len, bytes } => num::parse_i64(&bytes[..usize::from(*len)]),
-        Value::Str(_) => None,
         Value::Raw(bytes) => num::parse_i64(bytes),
+        _ => None,
     }
 }
 

@@ -3,7 +3,11 @@
 //! A value takes 24 bytes in its entry. Integers and strings of up to [`INLINE`] bytes live in
 //! there without an allocation; the rest is behind one pointer.
 
+use super::hash::Hash;
+use super::quicklist::List;
+use super::set::Set;
 use super::string;
+use super::zset::ZSet;
 
 /// Longest string that lives inside a [`Value`].
 pub const INLINE: usize = 22;
@@ -25,6 +29,14 @@ pub enum Value {
     Str(Box<[u8]>),
     /// A string that has been changed in place, with room to grow.
     Raw(Box<Vec<u8>>),
+    /// A list.
+    List(List),
+    /// A set. It is the one type that fills the whole value by itself.
+    Set(Set),
+    /// A sorted set.
+    ZSet(ZSet),
+    /// A hash.
+    Hash(Hash),
 }
 
 const _: () = assert!(size_of::<Value>() == 24);
@@ -34,6 +46,14 @@ const _: () = assert!(size_of::<Value>() == 24);
 pub enum Type {
     /// `string`
     String,
+    /// `list`
+    List,
+    /// `set`
+    Set,
+    /// `zset`
+    ZSet,
+    /// `hash`
+    Hash,
 }
 
 impl Type {
@@ -41,11 +61,15 @@ impl Type {
     pub fn name(self) -> &'static str {
         match self {
             Type::String => "string",
+            Type::List => "list",
+            Type::Set => "set",
+            Type::ZSet => "zset",
+            Type::Hash => "hash",
         }
     }
 
     /// Every type.
-    pub const ALL: &'static [Type] = &[Type::String];
+    pub const ALL: &'static [Type] = &[Type::String, Type::List, Type::Set, Type::ZSet, Type::Hash];
 }
 
 impl Value {
@@ -83,6 +107,10 @@ impl Value {
     pub fn kind(&self) -> Type {
         match self {
             Value::Int(_) | Value::Inline { .. } | Value::Str(_) | Value::Raw(_) => Type::String,
+            Value::List(_) => Type::List,
+            Value::Set(_) => Type::Set,
+            Value::ZSet(_) => Type::ZSet,
+            Value::Hash(_) => Type::Hash,
         }
     }
 
@@ -93,6 +121,10 @@ impl Value {
             Value::Inline { .. } => "embstr",
             Value::Str(bytes) if bytes.len() <= EMBSTR_MAX => "embstr",
             Value::Str(_) | Value::Raw(_) => "raw",
+            Value::List(list) => list.encoding(),
+            Value::Set(set) => set.encoding(),
+            Value::ZSet(zset) => zset.encoding(),
+            Value::Hash(hash) => hash.encoding(),
         }
     }
 
@@ -102,13 +134,23 @@ impl Value {
             Value::Int(_) | Value::Inline { .. } => 0,
             Value::Str(bytes) => bytes.len(),
             Value::Raw(bytes) => bytes.capacity() + size_of::<Vec<u8>>(),
+            Value::List(list) => list.heap_size(),
+            Value::Set(set) => set.memory(0),
+            Value::ZSet(zset) => zset.memory(0),
+            Value::Hash(hash) => hash.memory(0),
         }
     }
 
     /// How much work freeing the value is, in allocations; what takes long is freed by the
     /// background thread.
     pub fn free_effort(&self) -> usize {
-        1
+        match self {
+            Value::List(list) => list.node_count(),
+            Value::Set(set) if set.encoding() == "hashtable" => set.len(),
+            Value::ZSet(zset) if zset.encoding() == "skiplist" => zset.len(),
+            Value::Hash(hash) if hash.encoding() == "hashtable" => hash.len(),
+            _ => 1,
+        }
     }
 
     /// The same value once more, for `COPY`.
@@ -121,6 +163,10 @@ impl Value {
             },
             Value::Str(bytes) => Value::Str(bytes.clone()),
             Value::Raw(bytes) => Value::Raw(bytes.clone()),
+            Value::List(list) => Value::List(list.clone()),
+            Value::Set(set) => Value::Set(set.clone()),
+            Value::ZSet(zset) => Value::ZSet(zset.clone()),
+            Value::Hash(hash) => Value::Hash(hash.clone()),
         }
     }
 }

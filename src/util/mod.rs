@@ -11,6 +11,7 @@ pub mod glob;
 // x87 extended precision arithmetic for `INCRBYFLOAT`.
 pub mod longdouble;
 // Integers and sizes from and to text.
+pub mod lzf;
 pub mod num;
 // Splitting a line into arguments, and quoting bytes for people.
 pub mod quoting;
