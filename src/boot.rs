@@ -216,7 +216,7 @@ fn start_threads(server: &Arc<Server>) -> std::io::Result<()> {
             let paused = || keyspace::sweeper_paused(&sweeper);
             sweeper
                 .store
-                .sweep_until_stopped(paused, |_, _, entry| keyspace::swept(&sweeper, entry));
+                .sweep_until_stopped(paused, |_, _, gone| keyspace::swept(&sweeper, gone));
         }),
     )?;
     let keeper = server.clone();
@@ -246,6 +246,9 @@ fn keep_house(server: &Server) {
     while !server.is_stopping() {
         std::thread::sleep(Duration::from_millis(Stats::SAMPLE_MS as u64));
         server.stats.sample();
+        if !server.blocking.is_empty() {
+            server.blocking.end_gone();
+        }
         ticks += 1;
         if ticks.is_multiple_of(10) {
             close_idle_clients(server);

@@ -294,6 +294,16 @@ pub fn used_memory() -> usize {
     sum.max(0) as usize
 }
 
+/// Bytes of the block in which glibc puts so many: it adds 8 and rounds up to 16, to 32 at least.
+/// Nothing takes nothing.
+pub const fn block(bytes: usize) -> usize {
+    match bytes {
+        0 => 0,
+        1..=24 => 32,
+        _ => (bytes + 8).next_multiple_of(16),
+    }
+}
+
 /// Gives the free memory of the allocator back to the system (`MEMORY PURGE`).
 /// True if anything was given back.
 pub fn trim() -> bool {
@@ -758,19 +768,37 @@ fn poll(fd: impl AsFd, events: c_short, timeout_ms: i32) -> io::Result<c_short> 
 
 /// A list of descriptors that are asked together, by one system call, whether
 /// reading from them would give something.
-#[derive(Default)]
 pub struct PollSet {
     entries: Vec<c::PollFd>,
+    events: c_short,
+}
+
+impl Default for PollSet {
+    fn default() -> Self {
+        PollSet {
+            entries: Vec::new(),
+            events: POLLIN,
+        }
+    }
 }
 
 impl PollSet {
+    /// An empty list that asks instead whether the peer has gone, as
+    /// [`peer_gone`] does.
+    pub fn for_hangups() -> PollSet {
+        PollSet {
+            entries: Vec::new(),
+            events: POLLRDHUP,
+        }
+    }
+
     /// Adds a descriptor at the end of the list. It is the caller's to remove
     /// it before it is closed; otherwise the answer for it means nothing.
     pub fn push(&mut self, fd: impl AsFd) {
         let fd = fd.as_fd().as_raw_fd();
         self.entries.push(c::PollFd {
             fd,
-            events: POLLIN,
+            events: self.events,
             revents: 0,
         });
     }

@@ -5,6 +5,8 @@
 //! `STDIS_FUZZ_INPUTS` sets its length; a failure names the seed and the number of the input, and
 //! `STDIS_FUZZ_FIRST` starts at that number.
 
+#[path = "fuzz/collections.rs"]
+mod collections;
 #[path = "fuzz/generate.rs"]
 mod generate;
 #[path = "fuzz/parser.rs"]

@@ -14,6 +14,7 @@ use super::options::{int, int_or, is};
 use super::session::Replies;
 use super::spec::*;
 use super::{Args, Ctx, Outcome};
+use crate::server::blocking::End;
 use crate::server::client::{CLOSE_AFTER_REPLY, Client, ClientFlag, NO_EVICT, NO_TOUCH};
 use crate::server::pause::Mode;
 use crate::util::clock::now_ms;
@@ -506,17 +507,22 @@ fn client_no_touch(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
     switch(c, args, NO_TOUCH)
 }
 
-/// `CLIENT UNBLOCK client-id [TIMEOUT | ERROR]`. No command of this table blocks (a client that
-/// waits for the end of a pause is not to be woken, as in Redis), so there is never one to unblock.
+/// `CLIENT UNBLOCK client-id [TIMEOUT | ERROR]`. A client that waits for the end of a pause is not to
+/// be woken, as in Redis.
 fn client_unblock(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
-    match args.len() {
-        3 => {}
-        4 if is(&args[3], "timeout") || is(&args[3], "error") => {}
+    let why = match args.len() {
+        3 => End::TimedOut,
+        4 if is(&args[3], "timeout") => End::TimedOut,
+        4 if is(&args[3], "error") => End::Unblocked,
         4 => return Err(BAD_UNBLOCK_REASON),
         _ => return Err(wrong_subcommand(args)),
-    }
-    int(args, 2)?;
-    c.out.int(0);
+    };
+    let id = int(args, 2)?;
+    let waiter = u64::try_from(id)
+        .ok()
+        .and_then(|id| c.server.blocking.of(id));
+    c.out
+        .int(waiter.is_some_and(|waiter| waiter.end(why)).into());
     Ok(())
 }
 

@@ -6,16 +6,16 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::debug_values;
 use super::error::{Error, NO_SUCH_KEY, Outcome, TOO_LONG};
 use super::help::{help, wrong_subcommand};
-use super::keys::refcount;
 use super::options::{int, is, positive};
 use super::spec::*;
 use super::{Args, Ctx};
 use crate::log_warning;
 use crate::server::config::id;
-use crate::store::access::idle_seconds;
 use crate::store::{Locks, SHARDS, shard_of};
+use crate::types::quicklist::Limits;
 use crate::types::{Value, string};
 use crate::util::random::with_thread_rng;
 use crate::util::{float, glob, num};
@@ -43,6 +43,8 @@ const WRONG_PROTOCOL_TYPE: Error = Error::new(
      string|integer|double|bignum|null|array|set|map|attrib|push|verbatim|true|false",
 );
 const NOT_AN_SDS: Error = Error::new("ERR Not an sds encoded string.");
+const NO_THRESHOLD: Error =
+    Error::new("ERR argument must be a memory value bigger than 1 and smaller than 4gb");
 const RESP3_ONLY: Error = Error::new("ERR RESP2 is not supported by this command");
 
 /// `DEBUG subcommand [arg ...]`
@@ -52,12 +54,15 @@ fn debug(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
         (b"error", 3) => error(c, args),
         (b"help", 2) => help(c, args, HELP),
         (b"htstats", 3) => htstats(c, args),
+        (b"htstats-key", 3) => debug_values::htstats_key(c, args),
         (b"log", 3) => log(c, args),
-        (b"object", 3) => object(c, args, false),
-        (b"object", 4) if is(&args[3], "FAST") => object(c, args, true),
+        (b"listpack", 3) => debug_values::show_listpack(c, args),
+        (b"object", 3) => debug_values::object(c, args, false),
+        (b"object", 4) if is(&args[3], "FAST") => debug_values::object(c, args, true),
         (b"panic", _) => panic!("DEBUG PANIC called by client {}", c.session.client.id),
         (b"populate", 3..=5) => populate(c, args),
         (b"protocol", 3) => protocol(c, args),
+        (b"quicklist-packed-threshold", 3) => quicklist_packed_threshold(c, args),
         (b"sdslen", 3) => sdslen(c, args),
         (b"set-active-expire", 3) => set_active_expire(c, args),
         (b"sleep", 3) => sleep(c, args),
@@ -73,6 +78,11 @@ const HELP: &[&str] = &[
     "HTSTATS <dbid>",
     "    Show how the keys of a database are spread over the shards, and the memory of",
     "    its tables.",
+    "HTSTATS-KEY <key>",
+    "    Show the number of elements and the memory of the hash table that is the value of",
+    "    <key>.",
+    "LISTPACK <key>",
+    "    Write the entries of the listpack that is the value of <key> to the log.",
     "LOG <message>",
     "    Write <message> to the log at warning level.",
     "OBJECT <key> [FAST]",
@@ -85,6 +95,9 @@ const HELP: &[&str] = &[
     "PROTOCOL <type>",
     "    Reply with a value of a type: string, integer, double, bignum, null, array, set,",
     "    map, attrib, push, verbatim, true or false.",
+    "QUICKLIST-PACKED-THRESHOLD <size>",
+    "    Give list elements of <size> bytes and more a node of their own. 0 restores the",
+    "    default.",
     "SDSLEN <key>",
     "    Show length, spare room and memory of <key> and its string value.",
     "SET-ACTIVE-EXPIRE <0|1>",
@@ -133,6 +146,21 @@ fn set_active_expire(c: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
     // Text that is no number turns it off, as C's atoi would.
     let on = num::parse_i64(&args[2]).unwrap_or(0) != 0;
     c.server.active_expire.store(on, Ordering::Relaxed);
+    c.out.ok();
+    Ok(())
+}
+
+/// `DEBUG QUICKLIST-PACKED-THRESHOLD size`: for elements that are added from now on.
+fn quicklist_packed_threshold(c: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
+    let bytes = std::str::from_utf8(&args[2])
+        .ok()
+        .and_then(num::parse_memory);
+    let threshold = bytes
+        .and_then(Limits::packed_threshold_from)
+        .ok_or(NO_THRESHOLD)?;
+    c.server
+        .packed_threshold
+        .store(threshold, Ordering::Relaxed);
     c.out.ok();
     Ok(())
 }
@@ -199,57 +227,6 @@ fn populate(c: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
     }
     c.out.ok();
     Ok(())
-}
-
-/// `DEBUG OBJECT key [FAST]`
-///
-/// The address is made up from the key's hash: values have none of their own here, but tests look
-/// at it to see that a value is changed in place.
-fn object(c: &mut Ctx<'_>, args: &Args<'_>, fast: bool) -> Outcome {
-    let key = &args[2];
-    let hash = c.server.store.hash(key);
-    let server = c.server;
-    let text = c.db.in_shard(shard_of(hash), false, |db| {
-        let now = db.now;
-        // Not a look-up: as in Redis, expired keys show as well.
-        let entry = db.part(shard_of(hash)).get(hash, key)?;
-        let (value, access) = (&entry.value, entry.key.access());
-        let length = match fast {
-            false => format!(" serializedlength:{}", serialized_len(value)),
-            true => String::new(),
-        };
-        Some(format!(
-            "Value at:{:#x} refcount:{} encoding:{}{length} lru:{access} lru_seconds_idle:{}",
-            hash >> 16,
-            refcount(server, value),
-            value.encoding(),
-            idle_seconds(access, now),
-        ))
-    });
-    c.out.simple(&text.ok_or(NO_SUCH_KEY)?);
-    Ok(())
-}
-
-/// Bytes that a value takes in an RDB file, without its type and key. Strings are counted without
-/// LZF compression, so long repetitive ones are smaller in a file.
-fn serialized_len(value: &Value) -> usize {
-    let len = string::len(value).unwrap_or(0);
-    match string::integer(value) {
-        Some(int) if i8::try_from(int).is_ok() => 2,
-        Some(int) if i16::try_from(int).is_ok() => 3,
-        Some(int) if i32::try_from(int).is_ok() => 5,
-        _ => length_len(len) + len,
-    }
-}
-
-/// Bytes of a length in an RDB file.
-fn length_len(len: usize) -> usize {
-    match len {
-        0..0x40 => 1,
-        0x40..0x4000 => 2,
-        0x4000..=0xffff_ffff => 5,
-        _ => 9,
-    }
 }
 
 /// `DEBUG SDSLEN key`
@@ -360,35 +337,4 @@ fn protocol(c: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
         _ => return Err(WRONG_PROTOCOL_TYPE),
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn serialized_lengths_are_those_of_rdb() {
-        for (text, len) in [
-            ("1", 2),
-            ("-128", 2),
-            ("128", 3),
-            ("-32769", 5),
-            ("2147483647", 5),
-            ("2147483648", 11),
-            ("123456789012", 13),
-            ("", 1),
-            ("abc", 4),
-        ] {
-            assert_eq!(
-                serialized_len(&Value::string(text.as_bytes())),
-                len,
-                "{text}"
-            );
-        }
-        // A number that is kept as text is still one in a file.
-        assert_eq!(serialized_len(&Value::plain(b"12")), 2);
-        for (len, head) in [(63, 1), (64, 2), (16383, 2), (16384, 5)] {
-            assert_eq!(serialized_len(&Value::plain(&vec![b'x'; len])), head + len);
-        }
-    }
 }

@@ -1,15 +1,17 @@
 //! The one way in which a command is carried out.
 //!
 //! Look up → arity → authentication and state checks → pause → lock the shards of its keys → run →
-//! unlock → statistics. Whoever feeds commands in, calls [`execute`].
+//! serve those who wait for its keys → unlock → statistics. Whoever feeds commands in, calls
+//! [`execute`], and [`wait`] when the command blocks.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::blocking;
 use super::error::{self, Error, Outcome};
 use super::session::{Clock, Replies, Session};
-use super::spec::{DENYOOM, Locking, MAY_REPLICATE, NO_AUTH, PROTECTED, WRITE};
+use super::spec::{DENYOOM, Locking, MAY_REPLICATE, NO_AUTH, PROTECTED, Scope, WRITE};
 use super::table::{Keys, Row, table};
 use super::{Args, Ctx, Keyspace};
 use crate::log_warning;
@@ -40,6 +42,8 @@ pub enum Step {
     Done,
     /// Nothing has happened: it must be carried out on a thread of the session's own.
     NeedsOwnThread,
+    /// The client waits for a key: send what it was owed, then call [`wait`].
+    Blocked,
     /// Nothing has happened: the client went away, or the server is ending, while it had to wait.
     Gone,
 }
@@ -85,14 +89,20 @@ pub fn execute(
     if session.client.last_command.load(Ordering::Relaxed) != number {
         session.client.last_command.store(number, Ordering::Relaxed);
     }
-    if let Err(error) = run(server, session, out, row, args) {
-        server
-            .stats
-            .command(row.id)
-            .failed
-            .fetch_add(1, Ordering::Relaxed);
-        fail(server, session, out, start, &error);
-    }
+    let step = match run(server, session, out, row, args, place) {
+        // Whatever it looked at, it starts over.
+        Ok(Step::NeedsOwnThread) => return Step::NeedsOwnThread,
+        Ok(step) => step,
+        Err(error) => {
+            server
+                .stats
+                .command(row.id)
+                .failed
+                .fetch_add(1, Ordering::Relaxed);
+            fail(server, session, out, start, &error);
+            Step::Done
+        }
+    };
     let nanos = session.clock.lap().as_nanos() as u64;
     let bucket = server
         .config
@@ -101,8 +111,19 @@ pub fn execute(
     server
         .stats
         .called(&mut session.tally, row.id, nanos, bucket);
+    if step == Step::Done {
+        finish_reply(session, out, start);
+    }
+    step
+}
+
+/// Waits until a blocked client's wait is over and writes its reply. Once that is sent, or the
+/// client has gone, it is for the caller to note that the client is no longer blocked.
+pub fn wait(server: &Arc<Server>, session: &mut Session, out: &mut Reply) -> Step {
+    let start = out.len();
+    let step = blocking::wait(server, session, out);
     finish_reply(session, out, start);
-    Step::Done
+    step
 }
 
 /// A command begins: `CLIENT REPLY SKIP` before it means this one.
@@ -137,7 +158,8 @@ fn run(
     out: &mut Reply,
     row: &'static Row,
     args: &mut Args<'_>,
-) -> Outcome {
+    place: Place,
+) -> Outcome<Step> {
     let mut db = Keyspace::new(server, session.db, session.clock.ms());
     db.no_touch = session.client.has(crate::server::client::NO_TOUCH) && row.name != "touch";
     db.locks = lock(server, &mut db, row, args);
@@ -152,12 +174,27 @@ fn run(
     let Ctx {
         mut db, session, ..
     } = ctx;
+    let mut step = Step::Done;
+    if let Some(request) = db.request.take() {
+        step = match place {
+            Place::Shared => Step::NeedsOwnThread,
+            Place::Own => blocking::register(&mut db, session, request),
+        };
+    }
+    if !db.ready.is_empty() {
+        blocking::serve_ready(&mut db);
+    }
     db.locks = Locks::none();
+    if !db.put_off.is_empty() {
+        blocking::serve_put_off(&mut db);
+    }
     if !db.stale.is_empty() {
         db.remove_stale();
     }
-    db.settle(&mut session.tally);
-    result
+    if step != Step::NeedsOwnThread {
+        db.settle(&mut session.tally);
+    }
+    result.map(|()| step)
 }
 
 /// Locks the shards that the command's row asks for.
@@ -168,17 +205,24 @@ fn lock<'a>(
     args: &Args<'_>,
 ) -> Locks<'a> {
     let store = &server.store;
-    match row.spec.locking {
+    let scope = match row.spec.locking {
         Locking::None => return Locks::none(),
         Locking::AllRead => return Locks::all(store, false),
         Locking::AllWrite => return Locks::all(store, true),
-        Locking::Keys => {}
+        Locking::Keys => Scope {
+            all: false,
+            write: row.exclusive,
+        },
+        Locking::ByArgs(scope) => scope(args),
+    };
+    if scope.all {
+        return Locks::all(store, scope.write);
     }
     let mut shards = match row.keys {
         Keys::None => return Locks::none(),
         Keys::One(at) => {
             let shard = shard_of(db.hash(&args[at]));
-            return Locks::one(store, shard, row.exclusive);
+            return Locks::one(store, shard, scope.write);
         }
         Keys::Range(first, last, step) => {
             let end = if last < 0 {
@@ -197,7 +241,7 @@ fn lock<'a>(
                 .collect()
         }
     };
-    Locks::several(store, &mut shards, row.exclusive)
+    Locks::several(store, &mut shards, scope.write)
 }
 
 /// Looks the command up.

@@ -221,12 +221,10 @@ fn about_clients(text: &mut Text, server: &Server) {
     text.field("client_recent_max_output_buffer", output.max().unwrap_or(0));
     let blocked = clients.iter().filter(|client| client.has(BLOCKED)).count();
     text.field("blocked_clients", blocked);
-    text.zeros(&[
-        "tracking_clients",
-        "clients_in_timeout_table",
-        "total_blocking_keys",
-        "total_blocking_keys_on_nokey",
-    ]);
+    text.zeros(&["tracking_clients"]);
+    text.field("clients_in_timeout_table", server.blocking.with_deadline());
+    text.field("total_blocking_keys", server.blocking.key_count());
+    text.zeros(&["total_blocking_keys_on_nokey"]);
 }
 
 fn about_memory(text: &mut Text, server: &Server) {
@@ -351,6 +349,7 @@ fn about_stats(text: &mut Text, server: &Server) {
         stats.rejected_connections.load(Relaxed),
     );
     text.zeros(&["sync_full", "sync_partial_ok", "sync_partial_err"]);
+    text.field("expired_subkeys", totals.expired_fields);
     text.field("expired_keys", totals.expired);
     text.zeros(&[
         "evicted_keys",

@@ -4,16 +4,23 @@
 //! statistics and the consequences of a change are in one place. A handler can only reach the
 //! shards that its row in the table declares.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::blocking::Request;
 use super::error::{Error, Outcome, WRONG_TYPE};
 use crate::server::Server;
 use crate::server::config::id;
 use crate::server::lazyfree::Garbage;
 use crate::store::access::Policy;
 use crate::store::entry::Entry;
+use crate::store::sweep::Swept;
 use crate::store::{Db, Locks, shard_of};
+use crate::types::hash::Hash;
+use crate::types::quicklist::List;
+use crate::types::set::Set;
+use crate::types::zset::ZSet;
 use crate::types::{Type, Value};
 
 /// Classes of keyspace events, as `notify-keyspace-events` groups them.
@@ -23,6 +30,43 @@ pub enum Class {
     Generic,
     /// `$`: string commands.
     String,
+    /// `l`: list commands.
+    List,
+    /// `s`: set commands.
+    Set,
+    /// `h`: hash commands.
+    Hash,
+    /// `z`: sorted set commands.
+    ZSet,
+}
+
+/// The look-ups of one collection type each.
+macro_rules! collections {
+    ($($(#[$doc:meta])* $read:ident, $write:ident: $variant:ident($type:ty);)*) => {$(
+        $(#[$doc])*
+        ///
+        /// # Errors
+        /// `WRONGTYPE` when the key holds something else.
+        pub fn $read(&mut self, key: &[u8]) -> Outcome<Option<&$type>> {
+            match self.get(key) {
+                Some(Value::$variant(value)) => Ok(Some(value)),
+                Some(_) => Err(WRONG_TYPE),
+                None => Ok(None),
+            }
+        }
+
+        /// The same for writing; a key that has expired is removed.
+        ///
+        /// # Errors
+        /// `WRONGTYPE` when the key holds something else.
+        pub fn $write(&mut self, key: &[u8]) -> Outcome<Option<&mut $type>> {
+            match self.get_mut(key) {
+                Some(Value::$variant(value)) => Ok(Some(value)),
+                Some(_) => Err(WRONG_TYPE),
+                None => Ok(None),
+            }
+        }
+    )*};
 }
 
 /// The keyspace of one command.
@@ -43,10 +87,18 @@ pub struct Keyspace<'a> {
     pub misses: u64,
     /// Keys found expired and removed.
     pub expired: u64,
+    /// Fields of hashes found expired and removed.
+    pub expired_fields: u64,
     /// Changes to the data set.
     pub changes: u64,
     /// Keys met under a shared lock although they have expired; removed once it is released.
     pub stale: Vec<(usize, Vec<u8>)>,
+    /// What the client is to wait for.
+    pub(super) request: Option<Request>,
+    /// Keys that clients wait for and that have come to hold something, with their databases.
+    pub(super) ready: VecDeque<(usize, Vec<u8>)>,
+    /// Those of them that have to be served under other locks.
+    pub(super) put_off: Vec<(usize, Vec<u8>)>,
     /// What a flush has emptied; dropped with the keyspace, which is after the locks.
     garbage: Vec<Db>,
     policy: Policy,
@@ -67,8 +119,12 @@ impl<'a> Keyspace<'a> {
             hits: 0,
             misses: 0,
             expired: 0,
+            expired_fields: 0,
             changes: 0,
             stale: Vec::new(),
+            request: None,
+            ready: VecDeque::new(),
+            put_off: Vec::new(),
             garbage: Vec::new(),
             policy: server.access_policy(),
             hashed: (0, 0, 0),
@@ -134,6 +190,11 @@ impl<'a> Keyspace<'a> {
     /// Looks a key up for writing; one that has expired is removed.
     pub fn get_mut(&mut self, key: &[u8]) -> Option<&mut Value> {
         let (hash, position) = self.position(key)?;
+        Some(self.touched(hash, position))
+    }
+
+    /// The value at a position, which counts as an access.
+    fn touched(&mut self, hash: u64, position: usize) -> &mut Value {
         let (policy, now, no_touch) = (self.policy, self.now, self.no_touch);
         let entry = self.db_mut(hash).at_mut(position);
         if !no_touch {
@@ -141,7 +202,7 @@ impl<'a> Keyspace<'a> {
                 .key
                 .set_access(policy.touched(entry.key.access(), now));
         }
-        Some(&mut entry.value)
+        &mut entry.value
     }
 
     /// Whether a key exists, under an exclusive lock; one that has expired is removed.
@@ -168,9 +229,115 @@ impl<'a> Keyspace<'a> {
         }
     }
 
+    collections! {
+        /// Looks up a list for reading.
+        list, list_mut: List(List);
+        /// Looks up a set for reading.
+        members, members_mut: Set(Set);
+        /// Looks up a sorted set for reading.
+        zset, zset_mut: ZSet(ZSet);
+        /// Looks up a hash for reading. Fields that have expired are still in it.
+        fields, fields_mut: Hash(Hash);
+    }
+
+    /// Looks up a hash for writing, after the fields that have expired are removed; a hash that
+    /// had no others is gone.
+    ///
+    /// # Errors
+    /// `WRONGTYPE` when the key holds something else.
+    pub fn live_fields_mut(&mut self, key: &[u8]) -> Outcome<Option<&mut Hash>> {
+        let now = self.now;
+        let Some((hash, position)) = self.position(key) else {
+            return Ok(None);
+        };
+        let Value::Hash(fields) = self.touched(hash, position) else {
+            return Err(WRONG_TYPE);
+        };
+        if fields.has_due(now) && self.expire_fields(key, hash, position) {
+            return Ok(None);
+        }
+        // Removing fields has not moved the key.
+        match &mut self.db_mut(hash).at_mut(position).value {
+            Value::Hash(fields) => Ok(Some(fields)),
+            _ => Err(WRONG_TYPE),
+        }
+    }
+
+    /// Removes the due fields of the hash at a position. Returns whether none is left and so the
+    /// key is gone.
+    #[cold]
+    fn expire_fields(&mut self, key: &[u8], hash: u64, position: usize) -> bool {
+        let now = self.now;
+        let Value::Hash(fields) = &mut self.db_mut(hash).at_mut(position).value else {
+            return false;
+        };
+        self.expired_fields += fields.expire_due(now, usize::MAX).len() as u64;
+        self.changed(Class::Hash, "hexpired", key);
+        self.delete_empty(key)
+    }
+
+    /// Has the sweeper look at a key at this deadline, which a field of its hash has got. It does
+    /// so anyway where another field of the hash has an earlier one.
+    pub fn expect_fields(&mut self, key: &[u8], deadline: i64) {
+        let (hash, now) = (self.hash(key), self.now);
+        if let Some(due) = self.db_mut(hash).expect_fields(hash, deadline, now) {
+            self.server.store.note_due(shard_of(hash), due);
+        }
+    }
+
+    /// Looks up several keys for reading, which may be the same.
+    pub fn several<'k>(
+        &mut self,
+        keys: impl Iterator<Item = &'k [u8]> + Clone,
+    ) -> Vec<Option<&Value>> {
+        let found: Vec<bool> = keys.clone().map(|key| self.read(key).is_some()).collect();
+        let held = |(key, found)| {
+            let hash = self.server.store.hash(key);
+            let db = self.locks.shard(shard_of(hash)).db(self.number);
+            db.get(hash, key)
+                .filter(|_| found)
+                .map(|entry| &entry.value)
+        };
+        keys.zip(found).map(held).collect()
+    }
+
+    /// Deletes a key if it holds a collection of which nothing is left. Returns whether it did.
+    pub fn delete_empty(&mut self, key: &[u8]) -> bool {
+        let empty = match self.get_mut(key) {
+            Some(Value::List(list)) => list.is_empty(),
+            Some(Value::Set(set)) => set.is_empty(),
+            Some(Value::ZSet(zset)) => zset.is_empty(),
+            Some(Value::Hash(hash)) => hash.is_empty(),
+            _ => false,
+        };
+        if empty {
+            self.delete(key, false);
+            self.changed(Class::Generic, "del", key);
+        }
+        empty
+    }
+
+    /// Puts the result of a command that stores into `key`, whatever it held; `None`, an empty
+    /// result, deletes it.
+    pub fn store(&mut self, key: &[u8], value: Option<Value>, class: Class, event: &'static str) {
+        match value {
+            Some(value) => {
+                self.set(key, value, false);
+                self.changed(class, event, key);
+            }
+            None => {
+                let lazy = self.server.config.bool(id::LAZYFREE_LAZY_SERVER_DEL);
+                if self.delete(key, lazy) {
+                    self.changed(Class::Generic, "del", key);
+                }
+            }
+        }
+    }
+
     /// Sets a key, which may exist, to a value; its deadline goes unless `keep_ttl`.
     pub fn set(&mut self, key: &[u8], value: Value, keep_ttl: bool) {
         let (policy, now) = (self.policy, self.now);
+        let arrival = Arrival::of(&value);
         match self.position(key) {
             Some((hash, position)) => {
                 let db = self.db_mut(hash);
@@ -183,7 +350,7 @@ impl<'a> Keyspace<'a> {
                 if !keep_ttl && entry.key.deadline().is_some() {
                     db.set_deadline(hash, position, None, now);
                 }
-                self.server.lazyfree.free_value(old);
+                self.server.lazyfree.free_value(old, true);
             }
             None => {
                 let hash = self.hash(key);
@@ -191,13 +358,16 @@ impl<'a> Keyspace<'a> {
                     .insert(hash, key, value, policy.fresh(now));
             }
         }
+        self.arrived(key, arrival);
     }
 
     /// Adds a key that does not exist, as a look-up for writing has just shown.
     pub fn add(&mut self, key: &[u8], value: Value) {
         let fresh = self.policy.fresh(self.now);
         let hash = self.hash(key);
+        let arrival = Arrival::of(&value);
         self.db_mut(hash).insert(hash, key, value, fresh);
+        self.arrived(key, arrival);
     }
 
     /// Removes a key and returns its value and its deadline.
@@ -213,9 +383,7 @@ impl<'a> Keyspace<'a> {
         let Some((value, _)) = self.take(key) else {
             return false;
         };
-        if lazy {
-            self.server.lazyfree.free_value(value);
-        }
+        self.server.lazyfree.free_value(value, lazy);
         true
     }
 
@@ -240,6 +408,11 @@ impl<'a> Keyspace<'a> {
     /// Notes that the command changed a key, with the event's class and name. Everything that
     /// follows from a change hangs on this call.
     pub fn changed(&mut self, _class: Class, _event: &'static str, _key: &[u8]) {
+        self.changes += 1;
+    }
+
+    /// Notes a change that is no event: the value means what it meant, but its bytes are others.
+    pub fn changed_quietly(&mut self, _key: &[u8]) {
         self.changes += 1;
     }
 
@@ -315,13 +488,29 @@ impl<'a> Keyspace<'a> {
     pub fn put(&mut self, key: &[u8], value: Value, deadline: Option<i64>, access: Option<u32>) {
         let hash = self.hash(key);
         let access = access.unwrap_or_else(|| self.policy.fresh(self.now));
-        let now = self.now;
+        let (now, arrival) = (self.now, Arrival::of(&value));
         let db = self.db_mut(hash);
         let position = db.insert(hash, key, value, access);
         if deadline.is_some()
             && let Some(due) = db.set_deadline(hash, position, deadline, now)
         {
             self.server.store.note_due(shard_of(hash), due);
+        }
+        self.arrived(key, arrival);
+    }
+
+    /// Sees to what follows from a value's coming into the keyspace under a key.
+    #[inline]
+    fn arrived(&mut self, key: &[u8], arrival: Arrival) {
+        match arrival {
+            Arrival::Plain => {}
+            Arrival::Waitable => {
+                let hash = self.hash(key);
+                if self.server.blocking.any(shard_of(hash)) {
+                    self.add_ready(self.number, key);
+                }
+            }
+            Arrival::Volatile(deadline) => self.expect_fields(key, deadline),
         }
     }
 
@@ -355,7 +544,17 @@ impl<'a> Keyspace<'a> {
     pub fn swap(&mut self, a: usize, b: usize) {
         for shard in 0..crate::store::SHARDS {
             self.locks.shard_mut(shard).swap(a, b);
+            for number in [a, b] {
+                for key in self.server.blocking.keys(shard, number) {
+                    self.forget_hash();
+                    let there = |db: &mut Self| db.peek(&key).map(|entry| entry.value.kind());
+                    if let Some(Type::List | Type::ZSet) = self.within(number, there) {
+                        self.add_ready(number, &key);
+                    }
+                }
+            }
         }
+        self.forget_hash();
         self.changes += 1;
     }
 
@@ -406,10 +605,9 @@ impl<'a> Keyspace<'a> {
         }
         let gone = db.remove(hash, key);
         self.expired += 1;
-        if let Some(entry) = gone
-            && self.server.config.bool(id::LAZYFREE_LAZY_EXPIRE)
-        {
-            self.server.lazyfree.free_value(entry.value);
+        if let Some(entry) = gone {
+            let lazy = self.server.config.bool(id::LAZYFREE_LAZY_EXPIRE);
+            self.server.lazyfree.free_value(entry.value, lazy);
         }
         None
     }
@@ -423,6 +621,7 @@ impl<'a> Keyspace<'a> {
         tally.totals.hits += self.hits;
         tally.totals.misses += self.misses;
         tally.totals.expired += self.expired;
+        tally.totals.expired_fields += self.expired_fields;
         tally.totals.changes += self.changes;
     }
 }
@@ -435,12 +634,46 @@ fn typed(value: Option<&Value>, kind: Type) -> Outcome<Option<&Value>> {
     }
 }
 
-/// Marks a shard's key as removed by the sweeper; the place for what follows from an expiry.
-pub fn swept(server: &Server, entry: Entry) {
-    server.stats.expired(1);
-    if server.config.bool(id::LAZYFREE_LAZY_EXPIRE) {
-        server.lazyfree.free_value(entry.value);
+/// What a value that comes into the keyspace gives cause for.
+enum Arrival {
+    /// Nothing.
+    Plain,
+    /// Clients may wait for it.
+    Waitable,
+    /// A hash of which fields expire, the first at this time.
+    Volatile(i64),
+}
+
+impl Arrival {
+    #[inline]
+    fn of(value: &Value) -> Arrival {
+        match value {
+            Value::List(_) | Value::ZSet(_) => Arrival::Waitable,
+            Value::Hash(fields) => fields
+                .next_deadline()
+                .map_or(Arrival::Plain, Arrival::Volatile),
+            _ => Arrival::Plain,
+        }
     }
+}
+
+/// Notes what the sweeper has removed from a shard; the place for what follows from an expiry. For
+/// a key of its own that is the event `expired`, for fields `hexpired`, and `del` when they were
+/// the last of their hash.
+pub fn swept(server: &Server, swept: Swept) {
+    let entry = match swept {
+        Swept::Key(entry) => {
+            server.stats.expired(1);
+            entry
+        }
+        Swept::Fields(_, fields) => return server.stats.expired_fields(fields.len() as u64),
+        Swept::Hash(entry, fields) => {
+            server.stats.expired_fields(fields.len() as u64);
+            entry
+        }
+    };
+    let lazy = server.config.bool(id::LAZYFREE_LAZY_EXPIRE);
+    server.lazyfree.free_value(entry.value, lazy);
 }
 
 /// Reads a database number.

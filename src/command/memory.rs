@@ -98,43 +98,36 @@ const SMALL: usize = 5 << 20;
 const WASTE: usize = 10 << 20;
 /// Average memory of a client above which the doctor complains.
 const CLIENT: usize = 200 << 10;
+/// How many elements MEMORY USAGE measures if it is not told.
+const SAMPLES: usize = 5;
 /// Bytes of the index for one key: its slots are between 7/16 and 7/8 full.
 const INDEX: usize = 6;
 
 /// `MEMORY USAGE key [SAMPLES count]`
 fn memory_usage(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
-    let mut at = 3;
+    let (mut at, mut samples) = (3, SAMPLES);
     while at < args.len() {
         if !is(&args[at], "SAMPLES") || at + 1 == args.len() {
             return Err(SYNTAX);
         }
-        // No type so far has elements to take samples of: the figure is exact.
-        if int(args, at + 1)? < 0 {
-            return Err(SYNTAX);
-        }
+        // More than there can be is all of them.
+        samples = usize::try_from(int(args, at + 1)?).map_err(|_| SYNTAX)?;
         at += 2;
     }
     // Not a look-up: as in Redis, expired keys show as well.
     let hash = c.db.hash(&args[2]);
     match c.db.part(shard_of(hash)).get(hash, &args[2]) {
-        Some(entry) => c.out.count(usage(entry)),
+        Some(entry) => c.out.count(usage(entry, samples)),
         None => c.out.null(),
     }
     Ok(())
 }
 
-/// Bytes of memory that a key takes with its value and its place in the tables.
-fn usage(entry: &Entry) -> usize {
-    size_of::<Entry>() + INDEX + block(entry.key.heap_size()) + block(entry.value.heap_size())
-}
-
-/// Bytes of the block in which the allocator puts so many: it adds 8 and rounds up to 16.
-fn block(bytes: usize) -> usize {
-    if bytes == 0 {
-        0
-    } else {
-        (bytes + 8).next_multiple_of(16).max(32)
-    }
+/// Bytes of memory that a key takes with its value and its place in the tables; a large collection
+/// is estimated from `samples` of its elements (0: all).
+fn usage(entry: &Entry, samples: usize) -> usize {
+    let (key, value) = (entry.key.heap_size(), entry.value.memory(samples));
+    size_of::<Entry>() + INDEX + sys::block(key) + sys::block(value)
 }
 
 /// One database in the account.
@@ -533,10 +526,11 @@ mod tests {
     #[test]
     fn usage_grows_with_key_and_value() {
         let usage = |key: usize, value: usize| {
-            usage(&Entry {
+            let entry = Entry {
                 key: Key::new(&vec![b'k'; key], 0),
                 value: Value::plain(&vec![b'v'; value]),
-            })
+            };
+            super::usage(&entry, 0)
         };
         assert_eq!(usage(3, 3), usage(10, 20));
         assert!(usage(3, 100) >= usage(3, 3) + 100);

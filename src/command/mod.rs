@@ -13,25 +13,44 @@ pub mod session;
 pub mod spec;
 pub mod table;
 
+mod bitfield;
+mod bitmaps;
+mod blocking;
+mod blocking_pops;
 mod client;
 mod client_list;
 mod command_docs;
 mod config;
 mod connection;
 mod debug;
+mod debug_values;
 mod expire;
 mod flush;
+mod geo;
+mod geo_search;
+mod hash_expiry;
+mod hashes;
 mod help;
+mod hyperloglog;
 mod info;
 mod introspection;
 mod keys;
 mod lcs;
+mod list_moves;
+mod lists;
 mod lolwut;
 mod memory;
 mod options;
 mod scan;
 mod server;
+mod set_algebra;
+mod sets;
+mod sort;
 mod strings;
+mod zset_algebra;
+mod zset_pops;
+mod zset_ranges;
+mod zsets;
 
 use std::sync::Arc;
 
@@ -63,21 +82,38 @@ pub type Handler = fn(&mut Ctx<'_>, &mut Args<'_>) -> Outcome;
 
 /// The rows of each family.
 pub const FAMILIES: &[&[spec::Command]] = &[
+    bitfield::COMMANDS,
+    bitmaps::COMMANDS,
+    blocking_pops::COMMANDS,
     client::COMMANDS,
     config::COMMANDS,
     connection::COMMANDS,
     debug::COMMANDS,
     expire::COMMANDS,
     flush::COMMANDS,
+    geo::COMMANDS,
+    geo_search::COMMANDS,
+    hash_expiry::COMMANDS,
+    hashes::COMMANDS,
+    hyperloglog::COMMANDS,
     info::COMMANDS,
     introspection::COMMANDS,
     keys::COMMANDS,
     lcs::COMMANDS,
+    list_moves::COMMANDS,
+    lists::COMMANDS,
     lolwut::COMMANDS,
     memory::COMMANDS,
     scan::COMMANDS,
     server::COMMANDS,
+    set_algebra::COMMANDS,
+    sets::COMMANDS,
+    sort::COMMANDS,
     strings::COMMANDS,
+    zset_algebra::COMMANDS,
+    zset_pops::COMMANDS,
+    zset_ranges::COMMANDS,
+    zsets::COMMANDS,
 ];
 
 /// The handler of a command that only exists through its subcommands; the dispatcher answers an

@@ -73,8 +73,8 @@ fn keys(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
 
 /// `SCAN cursor [MATCH pattern] [COUNT count] [TYPE type]`
 fn scan(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
-    let cursor = Cursor::decode(parse_cursor(&args[1]).ok_or(INVALID_CURSOR)?);
-    let options = ScanOptions::read(args)?;
+    let cursor = Cursor::decode(cursor(args, 1)?);
+    let options = ScanOptions::read(args, 2, Scanned::Keys)?;
     let kind = options.kind;
     let (mut found, mut batch) = (0, Reply::new());
     let next = walk(c, cursor, options.count, &mut |entry| {
@@ -84,13 +84,26 @@ fn scan(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
             found += 1;
         }
     });
-    c.out.array(2);
-    let mut digits = [0; 20];
-    c.out
-        .bulk(crate::util::num::fmt_u64(&mut digits, next.encode()));
-    c.out.array(found);
-    c.out.raw(batch.bytes());
+    reply(c.out, next.encode(), found, &batch);
     Ok(())
+}
+
+/// The cursor at `index`.
+///
+/// # Errors
+/// `ERR invalid cursor`
+pub(super) fn cursor(args: &Args<'_>, index: usize) -> Outcome<u64> {
+    parse_cursor(&args[index]).ok_or(INVALID_CURSOR)
+}
+
+/// Writes the reply of SCAN and its kin: where to go on, and `found` elements, which are in
+/// `batch`.
+pub(super) fn reply(out: &mut Reply, next: u64, found: usize, batch: &Reply) {
+    out.array(2);
+    let mut digits = [0; 20];
+    out.bulk(crate::util::num::fmt_u64(&mut digits, next));
+    out.array(found);
+    out.raw(batch.bytes());
 }
 
 /// Shows `count` entries from the cursor on to `visit` and returns where to go on. Expired ones
@@ -194,22 +207,47 @@ fn parse_cursor(text: &[u8]) -> Option<u64> {
     })
 }
 
-/// The options of SCAN.
-struct ScanOptions<'a> {
-    pattern: Pattern<'a>,
-    count: usize,
+/// The options of SCAN and its kin.
+pub(super) struct ScanOptions<'a> {
+    /// MATCH
+    pub pattern: Pattern<'a>,
+    /// COUNT
+    pub count: usize,
+    /// TYPE; for SCAN alone.
     kind: Option<&'a [u8]>,
+    /// NOVALUES; for HSCAN alone.
+    pub no_values: bool,
+}
+
+/// The command whose options are read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scanned {
+    /// SCAN
+    Keys,
+    /// HSCAN
+    Hash,
+    /// SSCAN, ZSCAN
+    Members,
 }
 
 impl<'a> ScanOptions<'a> {
-    fn read(args: &'a Args<'_>) -> Outcome<ScanOptions<'a>> {
+    /// Reads the options from the argument `at` on.
+    ///
+    /// # Errors
+    /// Syntax errors, and what is no integer.
+    pub fn read(args: &'a Args<'_>, mut at: usize, of: Scanned) -> Outcome<ScanOptions<'a>> {
         let mut options = ScanOptions {
             pattern: Pattern::ALL,
             count: DEFAULT_COUNT,
             kind: None,
+            no_values: false,
         };
-        let mut at = 2;
         while at < args.len() {
+            if of == Scanned::Hash && is(&args[at], "NOVALUES") {
+                options.no_values = true;
+                at += 1;
+                continue;
+            }
             let Some(value) = args.get(at + 1) else {
                 return Err(SYNTAX);
             };
@@ -221,7 +259,7 @@ impl<'a> ScanOptions<'a> {
                     .ok_or(SYNTAX)?;
             } else if is(&args[at], "MATCH") {
                 options.pattern = Pattern::new(value);
-            } else if is(&args[at], "TYPE") {
+            } else if of == Scanned::Keys && is(&args[at], "TYPE") {
                 options.kind = Some(value);
             } else {
                 return Err(SYNTAX);
@@ -235,25 +273,28 @@ impl<'a> ScanOptions<'a> {
 /// A glob-style pattern, of which `*` alone fits everything (even the empty key, which no other
 /// use of the star does).
 #[derive(Clone, Copy)]
-struct Pattern<'a> {
+pub(super) struct Pattern<'a> {
     pattern: &'a [u8],
     all: bool,
 }
 
 impl<'a> Pattern<'a> {
-    const ALL: Pattern<'static> = Pattern {
+    /// Fits everything.
+    pub const ALL: Pattern<'static> = Pattern {
         pattern: b"*",
         all: true,
     };
 
-    fn new(pattern: &'a [u8]) -> Pattern<'a> {
+    /// The pattern of a MATCH option.
+    pub fn new(pattern: &'a [u8]) -> Pattern<'a> {
         Pattern {
             pattern,
             all: pattern == b"*",
         }
     }
 
-    fn fits(&self, key: &[u8]) -> bool {
+    /// Whether a name fits it.
+    pub fn fits(&self, key: &[u8]) -> bool {
         self.all || glob::matches(self.pattern, key, false)
     }
 }

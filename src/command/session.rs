@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::table::Row;
 use crate::server::Server;
+use crate::server::blocking::Waiter;
 use crate::server::client::Client;
 use crate::server::config::id;
 use crate::server::stats::Tally;
@@ -40,6 +41,8 @@ pub struct Session {
     pub tally: Tally,
     /// The time, as this session last read it.
     pub clock: Clock,
+    /// What it waits for, from its registration until its thread goes to sleep.
+    pub(super) waiter: Option<Arc<Waiter>>,
     /// The last command looked up and the name it was found under; clients repeat themselves.
     pub(super) found: Option<(Vec<u8>, &'static Row)>,
 }
@@ -57,6 +60,7 @@ impl Session {
             close: false,
             tally: Tally::default(),
             clock: Clock::now(),
+            waiter: None,
             found: None,
         }
     }

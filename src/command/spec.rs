@@ -334,7 +334,7 @@ impl Group {
 }
 
 /// Which locks the dispatcher takes before it calls the handler.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub enum Locking {
     /// The shards of the command's keys: shared for `READONLY` commands, exclusive otherwise.
     Keys,
@@ -344,6 +344,17 @@ pub enum Locking {
     AllRead,
     /// None; the handler takes what it needs, one shard at a time.
     None,
+    /// What the function says for the arguments at hand.
+    ByArgs(fn(&super::Args<'_>) -> Scope),
+}
+
+/// What [`Locking::ByArgs`] makes the dispatcher lock.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Scope {
+    /// Every shard, not only those of the command's keys.
+    pub all: bool,
+    /// Exclusively.
+    pub write: bool,
 }
 
 /// Finds the keys of a command whose key specifications do not tell: returns argument positions

@@ -334,6 +334,7 @@ impl Connection {
             Parsed::Request(used) => used,
         };
         let mut args = self.parser.args(input);
+        let mut blocked = false;
         if !args.is_empty() {
             if dispatch::is_http(&self.session, &args) {
                 self.out.clear(0);
@@ -347,6 +348,7 @@ impl Connection {
                 place,
             ) {
                 Step::Done => {}
+                Step::Blocked => blocked = true,
                 Step::NeedsOwnThread => {
                     self.pending = true;
                     return Err(Turn::NeedsOwnThread);
@@ -365,6 +367,9 @@ impl Connection {
         } else {
             reader.consume(used);
         }
+        if blocked {
+            return self.wait().map(|()| true);
+        }
         if self.session.close {
             return Ok(false);
         }
@@ -372,6 +377,26 @@ impl Connection {
             return Err(Turn::Closed);
         }
         Ok(true)
+    }
+
+    /// The command just carried out blocks: waits for its reply and sends it.
+    fn wait(&mut self) -> Result<(), Turn> {
+        // Earlier replies do not wait for this one.
+        if !self.flush() {
+            return Err(Turn::Closed);
+        }
+        self.publish();
+        if dispatch::wait(&self.server, &mut self.session, &mut self.out) == Step::Gone {
+            return Err(Turn::Closed);
+        }
+        self.last_active = Instant::now();
+        let sent = self.flush();
+        self.session.client.unblock();
+        // A kill in the meantime has left the end to us.
+        if !sent || self.session.client.has(CLOSE_ASAP) {
+            return Err(Turn::Closed);
+        }
+        Ok(())
     }
 
     /// The input ends within a request: moves the beginning of the request aside, so that the rest

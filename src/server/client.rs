@@ -8,6 +8,7 @@ use std::fs::File;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::blocking::Waiter;
 use super::outbox::Outbox;
 use crate::util::clock::now_ms;
 
@@ -100,6 +101,8 @@ pub struct Client {
     pub authenticated: AtomicBool,
     flags: AtomicU32,
     names: Mutex<Names>,
+    /// What it waits for in a blocking command, until the reply has been sent.
+    blocked: Mutex<Option<Arc<Waiter>>>,
 }
 
 impl Client {
@@ -125,6 +128,7 @@ impl Client {
             authenticated: AtomicBool::new(false),
             flags: AtomicU32::new(flags),
             names: Mutex::default(),
+            blocked: Mutex::default(),
         }
     }
 
@@ -169,9 +173,34 @@ impl Client {
         change(&mut self.names.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Closes the connection from outside of its session.
+    /// Notes that the client is blocked. Returns `false` when it is to be closed instead.
+    pub fn block(&self, waiter: &Arc<Waiter>) -> bool {
+        let mut blocked = self.blocked.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.has(CLOSE_ASAP) {
+            return false;
+        }
+        self.set(BLOCKED, true);
+        *blocked = Some(waiter.clone());
+        true
+    }
+
+    /// Notes that the client is no longer blocked, and has been sent what it was owed.
+    pub fn unblock(&self) {
+        let mut blocked = self.blocked.lock().unwrap_or_else(PoisonError::into_inner);
+        self.set(BLOCKED, false);
+        *blocked = None;
+    }
+
+    /// Closes the connection from outside of its session. A client that has just been served out of
+    /// a blocking command still gets its reply, for what is in it is no longer anywhere else; its
+    /// session closes the connection behind the reply.
     pub fn kill(&self) {
+        let blocked = self.blocked.lock().unwrap_or_else(PoisonError::into_inner);
         self.set(CLOSE_ASAP, true);
+        if blocked.as_ref().is_some_and(|waiter| waiter.kill()) {
+            return;
+        }
+        drop(blocked);
         self.outbox.close();
         // The session may be reading or writing; both end now.
         let _ = crate::sys::shutdown(&self.socket);

@@ -12,6 +12,10 @@ use crate::types::Value;
 /// Values of more allocations than this are freed in the background.
 pub const THRESHOLD: usize = 64;
 
+/// Values of more allocations than this are freed in the background even where that was not asked
+/// for: whoever frees them holds a lock, and everybody else would feel it.
+pub const HUGE: usize = 2048;
+
 /// Something to free.
 pub enum Garbage {
     /// One value.
@@ -46,9 +50,11 @@ impl LazyFree {
         }
     }
 
-    /// Frees a value here or, when that takes long, in the background.
-    pub fn free_value(&self, value: Value) {
-        if value.free_effort() > THRESHOLD {
+    /// Frees a value here or, when that takes long, in the background: sooner when `lazy` says that
+    /// this was asked for.
+    pub fn free_value(&self, value: Value, lazy: bool) {
+        let most = if lazy { THRESHOLD } else { HUGE };
+        if value.free_effort() > most {
             self.free(Garbage::Value(value));
         }
     }

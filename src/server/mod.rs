@@ -4,6 +4,7 @@
 //! statistics. Whoever feeds commands in (sockets, later a replica link and the AOF) sits above
 //! this floor and holds an `Arc` of it.
 
+pub mod blocking;
 pub mod client;
 pub mod clients;
 pub mod config;
@@ -16,13 +17,15 @@ pub mod stats;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 use crate::store::Store;
 use crate::store::access::Policy;
+use crate::types::quicklist::PACKED_THRESHOLD;
 use crate::util::{clock, random};
+use blocking::Blocking;
 use clients::Clients;
 use config::{Config, id, table};
 use lazyfree::LazyFree;
@@ -40,6 +43,8 @@ pub struct Server {
     pub config: Config,
     /// Who is connected.
     pub clients: Clients,
+    /// Clients that wait in blocking commands.
+    pub blocking: Blocking,
     /// What has been counted.
     pub stats: Stats,
     /// `CLIENT PAUSE`.
@@ -56,6 +61,9 @@ pub struct Server {
     pub started_at: Instant,
     /// Whether the sweeper removes expired keys (`DEBUG SET-ACTIVE-EXPIRE`).
     pub active_expire: AtomicBool,
+    /// Bytes from which on a list's element gets a node of its own
+    /// (`DEBUG QUICKLIST-PACKED-THRESHOLD`).
+    pub packed_threshold: AtomicUsize,
     /// Addresses the server listens on.
     pub listening: Mutex<Vec<SocketAddr>>,
     rebind: OnceLock<Rebind>,
@@ -86,6 +94,7 @@ impl Server {
         let server = Server {
             store: Store::new(databases),
             clients: Clients::default(),
+            blocking: Blocking::default(),
             stats: Stats::new(commands),
             pause: Pause::default(),
             lazyfree: LazyFree::default(),
@@ -94,6 +103,7 @@ impl Server {
             started: clock::now_ms() / 1000,
             started_at: Instant::now(),
             active_expire: AtomicBool::new(true),
+            packed_threshold: AtomicUsize::new(PACKED_THRESHOLD),
             listening: Mutex::default(),
             rebind: OnceLock::new(),
             access: AtomicU32::new(0),

@@ -61,6 +61,8 @@ counters! {
     errors,
     /// Keys removed because they had expired.
     expired,
+    /// Fields of hashes removed because they had expired.
+    expired_fields,
     /// Changes to the data set.
     changes,
 }
@@ -258,6 +260,13 @@ impl Stats {
     /// Counts keys removed because they had expired, outside of any session.
     pub fn expired(&self, keys: u64) {
         self.stripe().expired.fetch_add(keys, Ordering::Relaxed);
+    }
+
+    /// Counts fields of hashes removed because they had expired, outside of any session.
+    pub fn expired_fields(&self, fields: u64) {
+        self.stripe()
+            .expired_fields
+            .fetch_add(fields, Ordering::Relaxed);
     }
 
     /// Counts bytes sent by a writer thread.

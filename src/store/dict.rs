@@ -121,10 +121,10 @@ impl Dict {
         Some(self.take(slot, position, hasher))
     }
 
-    /// The first entry for which `pick` holds among those whose hash looks like `hash`.
-    pub fn find_where(&self, hash: u64, pick: impl Fn(&Entry) -> bool) -> Option<&Entry> {
-        self.slot_of(hash, pick)
-            .map(|(_, position)| self.at(position))
+    /// The position of the first entry for which `pick` holds among those whose hash looks like
+    /// `hash`.
+    pub fn position_where(&self, hash: u64, pick: impl Fn(&Entry) -> bool) -> Option<usize> {
+        self.slot_of(hash, pick).map(|(_, position)| position)
     }
 
     /// All entries, the last one first.

@@ -141,6 +141,24 @@ pub struct Entry {
     pub value: Value,
 }
 
+impl Entry {
+    /// The earliest deadline of a field, where the value is a hash with such.
+    pub fn next_field(&self) -> Option<i64> {
+        match &self.value {
+            Value::Hash(fields) => fields.next_deadline(),
+            _ => None,
+        }
+    }
+
+    /// When the sweeper has to look at the key: its own deadline or that of its first field.
+    pub fn next_deadline(&self) -> Option<i64> {
+        match (self.key.deadline(), self.next_field()) {
+            (Some(key), Some(field)) => Some(key.min(field)),
+            (key, field) => key.or(field),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -100,6 +100,9 @@ pub struct Db {
     hasher: KeyHasher,
     /// Keys with a deadline.
     volatile: usize,
+    /// Hashes whose fields had deadlines when the wheel was last built anew; it is not worth knowing
+    /// at all times, for it only says how many items of the wheel are to be expected.
+    hashes: usize,
     wheel: Option<Box<Wheel>>,
 }
 
@@ -109,6 +112,7 @@ impl Db {
             dict: Dict::new(),
             hasher,
             volatile: 0,
+            hashes: 0,
             wheel: None,
         }
     }
@@ -153,7 +157,8 @@ impl Db {
         self.dict.iter()
     }
 
-    /// Adds a key that is not there and returns its position.
+    /// Adds a key that is not there and returns its position. When its value is a hash with
+    /// deadlines of fields, [`Db::expect_fields`] is to follow.
     pub fn insert(&mut self, hash: u64, key: &[u8], value: Value, access: u32) -> usize {
         self.dict.insert(
             hash,
@@ -193,6 +198,12 @@ impl Db {
         if before == Some(deadline) {
             return self.next_due();
         }
+        self.expect_fields(hash, deadline, now)
+    }
+
+    /// Puts a key into the wheel because a field of its hash has this deadline. Returns when the
+    /// sweeper has to look at it.
+    pub fn expect_fields(&mut self, hash: u64, deadline: i64, now: i64) -> Option<i64> {
         let wheel = self.wheel.get_or_insert_with(|| Box::new(Wheel::new(now)));
         wheel.insert(hash, deadline);
         self.prune_wheel();
@@ -219,13 +230,15 @@ impl Db {
         let Some(old) = self
             .wheel
             .as_ref()
-            .filter(|wheel| wheel.len() > 2 * self.volatile + 1024)
+            .filter(|wheel| wheel.len() > 2 * (self.volatile + self.hashes) + 1024)
         else {
             return;
         };
         let mut wheel = Box::new(Wheel::new(old.now()));
+        self.hashes = 0;
         for entry in self.dict.iter() {
-            if let Some(deadline) = entry.key.deadline() {
+            self.hashes += usize::from(entry.next_field().is_some());
+            if let Some(deadline) = entry.next_deadline() {
                 wheel.insert(self.hasher.hash(entry.key.bytes()), deadline);
             }
         }

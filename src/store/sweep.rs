@@ -1,7 +1,8 @@
-//! Removing expired keys: the sweeper's clock, and what it does to one shard.
+//! Removing expired keys and hash fields: the sweeper's clock, and what it does to one shard.
 //!
 //! The sweeper is a thread of the server; it sleeps on an alarm until the next wheel slot of
 //! any shard comes up and then sweeps the shards that are due, a few hundred keys under one lock.
+//! A hash with many expired fields is emptied in several goes, with the lock released in between.
 //! What else the removal of a key entails (the log, notifications) is the caller's.
 
 use std::sync::atomic::Ordering;
@@ -11,10 +12,23 @@ use std::time::Duration;
 use super::dict::Hasher;
 use super::entry::Entry;
 use super::{Shard, Store, locks};
+use crate::types::Value;
 use crate::util::clock::now_ms;
 
 /// Keys looked at under one lock.
 const BATCH: usize = 200;
+/// Fields of hashes removed under one lock.
+const FIELDS: usize = 500;
+
+/// What the sweeper has removed.
+pub enum Swept {
+    /// A key that had expired.
+    Key(Entry),
+    /// Fields that had expired, of the hash under this key.
+    Fields(Vec<u8>, Vec<Vec<u8>>),
+    /// All fields that a hash still had, and so its key.
+    Hash(Entry, Vec<Vec<u8>>),
+}
 
 /// The time at which the sweeper wakes.
 #[derive(Default)]
@@ -70,12 +84,12 @@ impl Alarm {
 }
 
 impl Store {
-    /// The sweeper's life: waits until keys are due and hands each one it removed to `removed`,
-    /// with its database, while the shard is still locked. `pause` is asked before each round.
+    /// The sweeper's life: waits until keys are due and hands what it removed to `removed`, with
+    /// the database, while the shard is still locked. `pause` is asked before each round.
     pub fn sweep_until_stopped(
         &self,
         pause: impl Fn() -> bool,
-        mut removed: impl FnMut(&mut Shard, usize, Entry),
+        mut removed: impl FnMut(&mut Shard, usize, Swept),
     ) {
         while self.sweeper.wait() {
             let now = now_ms();
@@ -107,13 +121,13 @@ impl Store {
         self.sweeper.changed.notify_all();
     }
 
-    /// Looks at up to [`BATCH`] due items of a shard.
-    fn sweep(&self, number: usize, now: i64, removed: &mut impl FnMut(&mut Shard, usize, Entry)) {
+    /// Looks at up to [`BATCH`] due items of a shard and removes up to [`FIELDS`] fields of hashes.
+    fn sweep(&self, number: usize, now: i64, removed: &mut impl FnMut(&mut Shard, usize, Swept)) {
         let mut shard = locks::exclusive(&self.shards[number].0);
         let mut hashes = Vec::new();
-        let mut budget = BATCH;
+        let (mut budget, mut fields) = (BATCH, FIELDS);
         for db in 0..shard.dbs.len() {
-            while budget > 0 {
+            while budget > 0 && fields > 0 {
                 hashes.clear();
                 let due = shard.dbs[db]
                     .wheel
@@ -125,7 +139,10 @@ impl Store {
                 budget -= hashes.len().clamp(1, budget);
                 for &hash in &hashes {
                     while let Some(entry) = shard.dbs[db].expire_one(hash, now) {
-                        removed(&mut shard, db, entry);
+                        removed(&mut shard, db, Swept::Key(entry));
+                    }
+                    if let Some(swept) = shard.dbs[db].expire_fields(hash, now, &mut fields) {
+                        removed(&mut shard, db, swept);
                     }
                 }
             }
@@ -136,27 +153,44 @@ impl Store {
 }
 
 impl super::Db {
-    /// Removes one expired key with this hash; a key with this hash that is not due yet goes back
-    /// into the wheel.
+    /// Removes one expired key with this hash.
     fn expire_one(&mut self, hash: u64, now: i64) -> Option<Entry> {
         let expired = |entry: &Entry| entry.key.is_expired(now);
-        if let Some(entry) = self.dict.remove_where(hash, expired, &self.hasher) {
-            self.volatile -= 1;
-            return Some(entry);
-        }
+        let entry = self.dict.remove_where(hash, expired, &self.hasher)?;
+        self.volatile -= 1;
+        Some(entry)
+    }
+
+    /// Removes up to `budget` expired fields of the hash under the key with this hash, and the key
+    /// when none is left. A key that has to be looked at again goes back into the wheel.
+    fn expire_fields(&mut self, hash: u64, now: i64, budget: &mut usize) -> Option<Swept> {
         // Tags collide: only a key with this very hash is the one the item was made for.
         let hasher = self.hasher;
-        let later = |entry: &Entry| {
-            entry.key.deadline().is_some() && hasher.hash(entry.key.bytes()) == hash
+        let waits = |entry: &Entry| {
+            entry.next_deadline().is_some() && hasher.hash(entry.key.bytes()) == hash
         };
-        if let Some(deadline) = self
-            .dict
-            .find_where(hash, later)
-            .and_then(|entry| entry.key.deadline())
-            && let Some(wheel) = &mut self.wheel
-        {
-            wheel.insert(hash, deadline);
+        let position = self.dict.position_where(hash, waits)?;
+        let entry = self.dict.at_mut(position);
+        let mut gone = Vec::new();
+        if let Value::Hash(fields) = &mut entry.value {
+            gone = fields.expire_due(now, *budget);
+            *budget -= gone.len();
+            if fields.is_empty() {
+                let key = entry.key.bytes().to_vec();
+                return self
+                    .remove(hash, &key)
+                    .map(|entry| Swept::Hash(entry, gone));
+            }
         }
-        None
+        let (key, next) = (&entry.key, entry.next_deadline());
+        let swept = (!gone.is_empty()).then(|| Swept::Fields(key.bytes().to_vec(), gone));
+        if let (Some(next), Some(wheel)) = (next, &mut self.wheel) {
+            if next <= now {
+                wheel.put_back(hash);
+            } else {
+                wheel.insert(hash, next);
+            }
+        }
+        swept
     }
 }

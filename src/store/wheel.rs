@@ -23,7 +23,7 @@ struct Level {
     slots: Option<Box<[Vec<u64>; SLOTS]>>,
 }
 
-/// Hashes of keys by deadline.
+/// Hashes of keys by deadline, be it the key's own or that of a field of its hash.
 pub struct Wheel {
     /// Everything up to this tick has been taken.
     current: i64,
@@ -76,6 +76,13 @@ impl Wheel {
             .get_or_insert_with(|| Box::new(std::array::from_fn(|_| Vec::new())));
         slots[slot].push(hash);
         level.occupied |= 1 << slot;
+        self.items += 1;
+    }
+
+    /// Takes an item back that was handed out and is not dealt with yet: it is handed out again by
+    /// the next [`Wheel::take_due`].
+    pub fn put_back(&mut self, hash: u64) {
+        self.pending.push(hash);
         self.items += 1;
     }
 
@@ -187,6 +194,21 @@ mod tests {
             let late = when - deadlines[&hash];
             assert!((0..2 * TICK).contains(&late), "{late} ms late");
         }
+    }
+
+    #[test]
+    fn what_is_put_back_comes_out_at_once() {
+        let mut wheel = Wheel::new(1000);
+        wheel.insert(1, 1500);
+        wheel.insert(2, 9000);
+        let mut due = Vec::new();
+        assert!(wheel.take_due(1600, 9, &mut due));
+        wheel.put_back(1);
+        assert_eq!(wheel.len(), 2);
+        assert!(wheel.next_due().is_some_and(|due| due <= 1600));
+        assert!(wheel.take_due(1600, 9, &mut due));
+        assert!(!wheel.take_due(1600, 9, &mut due));
+        assert_eq!((due, wheel.len()), (vec![1, 1], 1));
     }
 
     #[test]

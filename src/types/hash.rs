@@ -297,6 +297,12 @@ impl Hash {
         }
     }
 
+    /// Number of fields whose deadline is not later than `now`.
+    pub fn due(&self, now: i64) -> usize {
+        self.deadlines()
+            .map_or(0, |deadlines| deadlines.count_below(now as f64, true))
+    }
+
     /// Whether a field is not due; it may be missing.
     pub fn is_live(&self, field: &[u8], now: i64) -> bool {
         self.deadline(field).is_none_or(|deadline| deadline > now)
@@ -602,6 +608,7 @@ mod tests {
             (hash.encoding(), hash.deadline(b"a")),
             ("hashtable", Some(5))
         );
+        assert_eq!((hash.due(4), hash.due(5)), (0, 1));
         assert_eq!(hash.expire_due(5, 100), [b"a"]);
         assert_eq!((hash.len(), hash.volatile()), (200, 0));
     }

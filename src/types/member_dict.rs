@@ -11,6 +11,7 @@
 
 use std::sync::OnceLock;
 
+use crate::sys;
 use crate::util::{random, siphash::siphash12};
 
 /// Longest member that lives inside its entry.
@@ -87,7 +88,7 @@ impl HeapSize for Member {
     fn heap_size(&self) -> usize {
         match &self.0 {
             Repr::Inline { .. } => 0,
-            Repr::Heap(bytes) => bytes.len(),
+            Repr::Heap(bytes) => sys::block(bytes.len()),
         }
     }
 }

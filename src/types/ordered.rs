@@ -293,6 +293,30 @@ impl Node {
         }
     }
 
+    /// Changes the slot of the last pair for which `upto` holds from `old` to `new`.
+    fn rename(&mut self, upto: &impl Fn(f64, u32) -> bool, old: u32, new: u32) {
+        match self {
+            Node::Leaf(leaf) => {
+                // Looking through the slots waits for less memory than a search by score.
+                let mut slots = leaf.slots[..leaf.len].iter_mut();
+                if let Some(slot) = slots.find(|slot| **slot == old) {
+                    *slot = new;
+                } else {
+                    debug_assert!(false, "the pair is in another leaf");
+                }
+            }
+            Node::Inner(inner) => {
+                let child = partition(inner.len - 1, |i| {
+                    upto(inner.scores[i + 1], inner.slots[i + 1])
+                });
+                inner.children[child].rename(upto, old, new);
+                if inner.slots[child] == old {
+                    inner.slots[child] = new;
+                }
+            }
+        }
+    }
+
     fn memory(&self) -> usize {
         match self {
             Node::Leaf(_) => size_of::<Leaf>(),
@@ -330,6 +354,33 @@ impl Ordered {
         Ordered {
             root: Node::Leaf(Leaf::new()),
             len: 0,
+        }
+    }
+
+    /// The sequence of these pairs, which are in order already.
+    pub fn from_sorted(pairs: &[(f64, u32)]) -> Ordered {
+        let mut level: Vec<Node> = Vec::with_capacity(pairs.len().div_ceil(LEAF));
+        for pairs in pairs.chunks(LEAF) {
+            let mut leaf = Leaf::new();
+            for &(score, slot) in pairs {
+                leaf.insert(leaf.len, score, slot);
+            }
+            level.push(Node::Leaf(leaf));
+        }
+        while level.len() > 1 {
+            let mut below = level.into_iter();
+            level = Vec::with_capacity(below.len().div_ceil(FANOUT));
+            while below.len() > 0 {
+                let mut inner = Inner::new();
+                for child in below.by_ref().take(FANOUT) {
+                    inner.insert(inner.len, child);
+                }
+                level.push(Node::Inner(inner));
+            }
+        }
+        Ordered {
+            root: level.pop().unwrap_or_else(|| Node::Leaf(Leaf::new())),
+            len: pairs.len(),
         }
     }
 
@@ -408,6 +459,14 @@ impl Ordered {
             }
         }
         pair
+    }
+
+    /// Tells the pair of this score and slot, which is in the sequence, that its member moves to
+    /// another slot; one descent, without a rank.
+    pub fn rename(&mut self, score: f64, old: u32, new: u32, names: &impl Names) {
+        let member = names.name(old);
+        let upto = |s, slot| s < score || (s == score && names.name(slot) <= member);
+        self.root.rename(&upto, old, new);
     }
 
     /// Replaces the pair at `rank`, which must not change the order.
@@ -566,6 +625,20 @@ mod tests {
             tree.down(model.len())
                 .eq(model.iter().rev().map(|n| pair(*n)))
         );
+    }
+
+    #[test]
+    fn built_at_once() {
+        for len in [0, 1, 64, 65, 128, 4096, 4097, 10_000] {
+            let model: Vec<u32> = (0..len).collect();
+            let pairs: Vec<(f64, u32)> = model.iter().map(|n| pair(*n)).collect();
+            let mut tree = Ordered::from_sorted(&pairs);
+            compare(&tree, &model);
+            let (score, slot) = pair(len);
+            tree.insert(tree.len(), score, slot);
+            assert_eq!(tree.remove(0), pair(0));
+            tree.check();
+        }
     }
 
     #[test]

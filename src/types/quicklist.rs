@@ -18,6 +18,7 @@ mod walk;
 
 use super::listpack::entry::{self, HEADER, Item, Needle};
 use super::listpack::{Corrupt, raw};
+use crate::sys;
 use node::Node;
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -208,6 +209,17 @@ impl Quicklist {
     pub fn heap_size(&self) -> usize {
         let nodes: usize = self.nodes.iter().map(Node::heap_size).sum();
         nodes + self.nodes.capacity() * size_of::<Node>()
+    }
+
+    /// Bytes of memory behind the quicklist, blocks of the allocator included; estimated from
+    /// `samples` of its nodes (0: all).
+    pub fn memory(&self, samples: usize) -> usize {
+        let len = self.nodes.len();
+        let samples = if samples == 0 { len } else { samples }.min(len);
+        let node = |sample| sys::block(self.nodes[sample * len / samples].heap_size());
+        let sampled: usize = (0..samples).map(node).sum();
+        let nodes = sampled as u128 * len as u128 / samples.max(1) as u128;
+        nodes as usize + self.nodes.capacity() * size_of::<Node>()
     }
 
     /// The nodes in order, decompressed.

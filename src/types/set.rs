@@ -12,6 +12,8 @@ use super::member_dict::{Member, MemberDict, hash_of};
 use crate::util::num;
 use crate::util::random::Rng;
 
+mod random;
+
 /// A set.
 ///
 /// Three forms with pointers of two words do not fit into two words. With its tag in one byte
@@ -64,6 +66,35 @@ impl Set {
             // The size is a client's word; more is made room for as it comes.
             Set::Table(Box::new(MemberDict::with_capacity(len.min(1 << 16))))
         }
+    }
+
+    /// A set of these members, of which none may come twice, in the form that suits them.
+    pub fn from_distinct(members: &[Item<'_>], limits: Limits) -> Set {
+        if members.len() <= limits.ints() {
+            let ints: Option<Vec<i64>> = members.iter().map(|member| member.integer()).collect();
+            if let Some(ints) = ints {
+                return Set::Ints(IntSet::from_values(ints));
+            }
+        }
+        if members.len() <= limits.entries
+            && members
+                .iter()
+                .all(|member| member.text_len() <= limits.value)
+            && members
+                .iter()
+                .map(|member| member.encoded_len())
+                .sum::<usize>()
+                < listpack::MAX_SIZE
+        {
+            return Set::Packed(Listpack::from_items(members.iter().copied()));
+        }
+        let mut table = MemberDict::with_capacity(members.len());
+        let mut scratch = [0; 20];
+        for member in members {
+            let text = member.bytes(&mut scratch);
+            table.insert_new(hash_of(text), Member::new(text), ());
+        }
+        Set::Table(Box::new(table))
     }
 
     /// A set from a listpack as Redis saves it; `None` unless each member is there once.
@@ -223,20 +254,7 @@ impl Set {
 
     /// Removes one of the members, each as likely as the others.
     pub fn pop(&mut self, rng: &mut Rng) -> Option<Vec<u8>> {
-        let number = rng.index(self.len());
-        let member = self.nth(number)?.to_vec();
-        match self {
-            Set::Ints(ints) => {
-                ints.remove_at(number);
-            }
-            Set::Packed(packed) => {
-                packed.delete_range(number as i64, 1);
-            }
-            Set::Table(table) => {
-                table.remove_at(number);
-            }
-        }
-        Some(member)
+        self.pop_with(rng, |member| member.to_vec())
     }
 
     /// One step of a scan, as [`MemberDict::scan`]; the compact forms are visited in one step.
@@ -295,7 +313,7 @@ impl Default for Set {
 
 /// Hands the members that all `sets` have in common to `visit`, until it returns false. Walks the
 /// smallest set and asks the others, the next smallest first. No sets have nothing in common.
-pub fn intersect(sets: &[&Set], mut visit: impl FnMut(Item<'_>) -> bool) {
+pub fn intersect<'a>(sets: &[&'a Set], mut visit: impl FnMut(Item<'a>) -> bool) {
     let mut sets = sets.to_vec();
     sets.sort_by_key(|set| set.len());
     let Some((smallest, others)) = sets.split_first() else {
@@ -327,6 +345,25 @@ impl<'a> Probe<'a> {
         }
     }
 
+    /// The member.
+    #[inline]
+    pub fn item(&self) -> Item<'a> {
+        self.member
+    }
+
+    /// The member's text.
+    #[inline]
+    pub fn text(&mut self) -> &[u8] {
+        self.member.bytes(&mut self.scratch)
+    }
+
+    /// The member's [`hash_of`] and text.
+    #[inline]
+    pub fn hashed(&mut self) -> (u64, &[u8]) {
+        let text = self.member.bytes(&mut self.scratch);
+        (*self.hash.get_or_insert_with(|| hash_of(text)), text)
+    }
+
     /// Whether the member is in `set`.
     #[inline]
     pub fn is_in(&mut self, set: &Set) -> bool {
@@ -337,8 +374,7 @@ impl<'a> Probe<'a> {
                 packed.find_first(text, 0).is_some()
             }
             Set::Table(table) => {
-                let text = self.member.bytes(&mut self.scratch);
-                let hash = *self.hash.get_or_insert_with(|| hash_of(text));
+                let (hash, text) = self.hashed();
                 table.find_hashed(hash, text).is_some()
             }
         }
@@ -372,6 +408,22 @@ impl<'a> Iterator for Members<'a> {
                 *next += 1;
                 Some(Item::Bytes(table.at(*next - 1).0))
             }
+        }
+    }
+
+    /// What `for_each` runs on: the members of a table segment by segment.
+    #[inline]
+    fn fold<B, F>(self, init: B, mut f: F) -> B
+    where
+        F: FnMut(B, Item<'a>) -> B,
+    {
+        match self.0 {
+            Source::Ints(ints) => ints.map(Item::Int).fold(init, f),
+            Source::Packed(items) => items.fold(init, f),
+            Source::Table(table, next) => table
+                .iter()
+                .skip(next)
+                .fold(init, |state, (member, ())| f(state, Item::Bytes(member))),
         }
     }
 }
@@ -531,6 +583,33 @@ mod tests {
         full.remove(b"another");
         full.compact(LIMITS);
         assert_eq!((full.encoding(), full.len()), ("intset", 127));
+    }
+
+    #[test]
+    fn built_in_one_go() {
+        let numbers: Vec<String> = (0..513).map(|n| n.to_string()).collect();
+        let numbers: Vec<Item<'_>> = numbers.iter().map(|n| Item::Bytes(n.as_bytes())).collect();
+        let words: Vec<String> = (0..129).map(|n| format!("w{n}")).collect();
+        let words: Vec<Item<'_>> = words.iter().map(|w| Item::of(w.as_bytes())).collect();
+        let long = "x".repeat(65);
+        let narrow = Limits { ints: 5, ..LIMITS };
+        for (members, limits, encoding) in [
+            (&numbers[..0], LIMITS, "intset"),
+            (&numbers[..512], LIMITS, "intset"),
+            (&numbers[..], LIMITS, "hashtable"),
+            (&numbers[..5], narrow, "intset"),
+            (&numbers[..6], narrow, "listpack"),
+            (&words[..128], LIMITS, "listpack"),
+            (&words[..], LIMITS, "hashtable"),
+            (&[words[0], Item::of(long.as_bytes())], LIMITS, "hashtable"),
+        ] {
+            let set = Set::from_distinct(members, limits);
+            assert_eq!(set.encoding(), encoding);
+            compare(
+                &set,
+                &members.iter().map(|member| member.to_vec()).collect(),
+            );
+        }
     }
 
     #[test]

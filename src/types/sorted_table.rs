@@ -7,6 +7,8 @@
 //! descent for each removal, and in return nothing points from the dict to the tree, members are
 //! stored once and a pair of the tree takes 12 bytes.
 
+use std::cmp::Ordering;
+
 use super::member_dict::{Member, MemberDict, hash_of};
 use super::ordered::{Names, Ordered};
 
@@ -49,6 +51,26 @@ impl SortedTable {
         }
     }
 
+    /// The table of these members, put in order at once; no score may be NaN.
+    pub fn from_members(members: MemberDict<f64>) -> SortedTable {
+        let mut pairs: Vec<(f64, u32)> = (0u32..)
+            .zip(members.iter())
+            .map(|(slot, (_, &score))| (score, slot))
+            .collect();
+        let order = |a: &(f64, u32), b: &(f64, u32)| match a.0.partial_cmp(&b.0) {
+            Some(Ordering::Equal) | None => members.name(a.1).cmp(members.name(b.1)),
+            Some(order) => order,
+        };
+        // Results are often in order already, which one pass tells.
+        if !pairs.is_sorted_by(|a, b| order(a, b).is_le()) {
+            pairs.sort_unstable_by(order);
+        }
+        SortedTable {
+            order: Ordered::from_sorted(&pairs),
+            members,
+        }
+    }
+
     /// Number of members.
     #[inline]
     pub fn len(&self) -> usize {
@@ -83,25 +105,50 @@ impl SortedTable {
 
     /// Sets a member's score, which is a number.
     pub fn set(&mut self, member: &[u8], score: f64) -> Change {
-        debug_assert!(!score.is_nan());
+        self.update(member, |_| Some(score)).unwrap_or(Change::Same)
+    }
+
+    /// Sets a member's score to what `decide` makes of the one it has, which must be a number;
+    /// `None` leaves everything as it is.
+    pub fn update(
+        &mut self,
+        member: &[u8],
+        decide: impl FnOnce(Option<f64>) -> Option<f64>,
+    ) -> Option<Change> {
         let hash = hash_of(member);
         let Some(slot) = self.members.find_hashed(hash, member) else {
+            let score = decide(None)?;
+            debug_assert!(!score.is_nan());
             // The order first: a member's rank is looked up among those that are in the dict.
             let rank = self.order.rank_of(score, member, &self.members);
             let slot = self.members.insert_new(hash, Member::new(member), score);
             self.order.insert(rank, score, slot as u32);
-            return Change::Added;
+            return Some(Change::Added);
         };
         let old = *self.members.at(slot).1;
+        let score = decide(Some(old))?;
+        debug_assert!(!score.is_nan());
         if old == score {
-            return Change::Same;
+            return Some(Change::Same);
         }
-        self.order
-            .remove(self.order.rank_of(old, member, &self.members));
-        let rank = self.order.rank_of(score, member, &self.members);
-        self.order.insert(rank, score, slot as u32);
+        self.reorder(member, slot as u32, old, score);
         *self.members.value_mut(slot) = score;
-        Change::Updated
+        Some(Change::Updated)
+    }
+
+    /// Moves a member in the order to where its new score belongs.
+    fn reorder(&mut self, member: &[u8], slot: u32, old: f64, score: f64) {
+        let from = self.order.rank_of(old, member, &self.members);
+        // Counted with the old pair still in.
+        let to = self.order.rank_of(score, member, &self.members);
+        let to = if to > from { to - 1 } else { to };
+        if from == to {
+            // It overtakes nobody.
+            self.order.replace(from, score, slot);
+        } else {
+            self.order.remove(from);
+            self.order.insert(to, score, slot);
+        }
     }
 
     /// Removes a member and returns its score.
@@ -171,9 +218,9 @@ impl SortedTable {
     fn remove_slot(&mut self, slot: usize) -> (Member, f64) {
         let last = self.members.len() - 1;
         if slot != last {
-            let (member, &score) = self.members.at(last);
-            let rank = self.order.rank_of(score, member, &self.members);
-            self.order.replace(rank, score, slot as u32);
+            let score = *self.members.at(last).1;
+            self.order
+                .rename(score, last as u32, slot as u32, &self.members);
         }
         self.members.remove_at(slot)
     }
@@ -254,6 +301,23 @@ mod tests {
             }
             compare(&table, &model);
         }
+    }
+
+    #[test]
+    fn built_at_once() {
+        let (mut members, mut model) = (MemberDict::new(), HashMap::new());
+        let mut rng = Rng::new([7, 8]);
+        for n in 0..3000 {
+            let member = format!("{}", rng.below(10_000)).into_bytes();
+            members.insert(&member, f64::from(n % 7));
+            model.insert(member, f64::from(n % 7));
+        }
+        let mut table = SortedTable::from_members(members);
+        compare(&table, &model);
+        assert_eq!(table.set(b"new", 3.0), Change::Added);
+        model.insert(b"new".to_vec(), 3.0);
+        compare(&table, &model);
+        assert!(SortedTable::from_members(MemberDict::new()).is_empty());
     }
 
     #[test]

@@ -130,14 +130,20 @@ impl Value {
 
     /// Bytes of heap memory behind the value.
     pub fn heap_size(&self) -> usize {
+        self.memory(0)
+    }
+
+    /// Bytes of heap memory behind the value; those of large collections are estimated from
+    /// `samples` of their elements or nodes (0: all).
+    pub fn memory(&self, samples: usize) -> usize {
         match self {
             Value::Int(_) | Value::Inline { .. } => 0,
             Value::Str(bytes) => bytes.len(),
             Value::Raw(bytes) => bytes.capacity() + size_of::<Vec<u8>>(),
-            Value::List(list) => list.heap_size(),
-            Value::Set(set) => set.memory(0),
-            Value::ZSet(zset) => zset.memory(0),
-            Value::Hash(hash) => hash.memory(0),
+            Value::List(list) => list.memory(samples),
+            Value::Set(set) => set.memory(samples),
+            Value::ZSet(zset) => zset.memory(samples),
+            Value::Hash(hash) => hash.memory(samples),
         }
     }
 

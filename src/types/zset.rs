@@ -81,6 +81,14 @@ impl ZSet {
         }
     }
 
+    /// The sorted set of these members, as commands that store a result build it: packed when it
+    /// is within the limits. No score may be NaN.
+    pub fn from_members(members: MemberDict<f64>, limits: Limits) -> ZSet {
+        let mut zset = ZSet::Table(Box::new(SortedTable::from_members(members)));
+        zset.compact(limits);
+        zset
+    }
+
     /// A sorted set from a listpack as Redis saves it; `None` unless it holds members with scores
     /// in their order, each member once.
     pub fn from_listpack(packed: Listpack) -> Option<ZSet> {
@@ -132,18 +140,32 @@ impl ZSet {
 
     /// Sets a member's score, which is a number.
     pub fn set(&mut self, member: &[u8], score: f64, limits: Limits) -> Change {
+        self.update(member, limits, |_| Some(score))
+            .unwrap_or(Change::Same)
+    }
+
+    /// Sets a member's score to what `decide` makes of the one it has, which must be a number;
+    /// `None` leaves everything as it is.
+    pub fn update(
+        &mut self,
+        member: &[u8],
+        limits: Limits,
+        decide: impl FnOnce(Option<f64>) -> Option<f64>,
+    ) -> Option<Change> {
         let packed = match self {
-            ZSet::Table(table) => return table.set(member, score),
+            ZSet::Table(table) => return table.update(member, decide),
             ZSet::Packed(packed) => packed,
         };
         if let Some((at, old)) = find(packed, member) {
+            let score = decide(Some(old))?;
             if old == score {
-                return Change::Same;
+                return Some(Change::Same);
             }
             packed.delete_run(at, 2);
             insert(packed, member, score);
-            return Change::Updated;
+            return Some(Change::Updated);
         }
+        let score = decide(None)?;
         if packed.len() / 2 < limits.entries
             && member.len() <= limits.value
             && packed.safe_to_add(member.len())
@@ -152,7 +174,7 @@ impl ZSet {
         } else {
             self.make_table().set(member, score);
         }
-        Change::Added
+        Some(Change::Added)
     }
 
     /// Removes a member and returns its score.
@@ -242,6 +264,29 @@ impl ZSet {
     /// Removes the member with the highest score.
     pub fn pop_max(&mut self) -> Option<(Vec<u8>, f64)> {
         self.remove_at(self.len().checked_sub(1)?)
+    }
+
+    /// Removes up to `count` members from the low end, or the high one, and shows each of them to
+    /// `visit`, the outermost first.
+    pub fn pop(&mut self, high: bool, count: usize, mut visit: impl FnMut(Item<'_>, f64)) {
+        let len = self.len();
+        let count = count.min(len);
+        match self {
+            ZSet::Table(table) if count < len => {
+                for left in (len - count..len).rev() {
+                    let (member, score) = table.remove_at(if high { left } else { 0 });
+                    visit(Item::Bytes(member.bytes()), score);
+                }
+            }
+            _ if high => {
+                self.down(len).take(count).for_each(|(m, s)| visit(m, s));
+                self.remove_range(len - count..len);
+            }
+            _ => {
+                self.up(0).take(count).for_each(|(m, s)| visit(m, s));
+                self.remove_range(0..count);
+            }
+        }
     }
 
     /// Removes the member at `rank` and returns it with its score.
@@ -620,8 +665,61 @@ mod tests {
         assert_eq!(long.encoding(), "skiplist");
         long.compact(LIMITS);
         assert_eq!(long.encoding(), "skiplist");
+        let mut members = MemberDict::new();
+        (0..128).for_each(|i| assert!(members.insert(format!("{i}").as_bytes(), f64::from(i % 9))));
+        let built = ZSet::from_members(members.clone(), LIMITS);
+        assert_eq!((built.encoding(), built.len()), ("listpack", 128));
+        assert_eq!(built.rank(b"9", false), Some((12, 0.0)));
+        members.insert(b"one more", 0.0);
+        assert_eq!(ZSet::from_members(members, LIMITS).encoding(), "skiplist");
         assert_eq!(ZSet::sized(129, 1, LIMITS).encoding(), "skiplist");
         assert_eq!(ZSet::sized(128, 64, LIMITS).encoding(), "listpack");
+    }
+
+    #[test]
+    fn updates_see_the_old_score() {
+        for entries in [0, 128] {
+            let limits = Limits { entries, value: 64 };
+            let mut zset = ZSet::new();
+            let add = |by: f64| move |old: Option<f64>| Some(old.unwrap_or(0.0) + by);
+            assert_eq!(zset.update(b"a", limits, |_| None), None);
+            assert!(zset.is_empty());
+            assert_eq!(zset.update(b"a", limits, add(2.0)), Some(Change::Added));
+            zset.set(b"b", 4.0, limits);
+            assert_eq!(zset.update(b"a", limits, add(1.0)), Some(Change::Updated));
+            assert_eq!(zset.rank(b"a", false), Some((0, 3.0)));
+            assert_eq!(zset.update(b"a", limits, add(5.0)), Some(Change::Updated));
+            assert_eq!(zset.rank(b"a", false), Some((1, 8.0)));
+            assert_eq!(zset.update(b"a", limits, add(0.0)), Some(Change::Same));
+            assert_eq!(zset.update(b"a", limits, |_| None), None);
+            assert_eq!(zset.score(b"a"), Some(8.0));
+        }
+    }
+
+    #[test]
+    fn pops_from_both_ends() {
+        for entries in [0, 128] {
+            let limits = Limits { entries, value: 64 };
+            let mut zset = ZSet::new();
+            for i in 0..10 {
+                zset.set(format!("{i}").as_bytes(), f64::from(i), limits);
+            }
+            let mut popped = Vec::new();
+            let mut pop = |zset: &mut ZSet, high, count| {
+                popped.clear();
+                zset.pop(high, count, |member, score| {
+                    assert_eq!(member.to_vec(), format!("{score}").into_bytes());
+                    popped.push(score as u32);
+                });
+                popped.clone()
+            };
+            assert_eq!(pop(&mut zset, false, 2), [0, 1]);
+            assert_eq!(pop(&mut zset, true, 3), [9, 8, 7]);
+            assert_eq!(pop(&mut zset, true, 0), []);
+            assert_eq!(pop(&mut zset, true, usize::MAX), [6, 5, 4, 3, 2]);
+            assert!(zset.is_empty());
+            assert_eq!(pop(&mut zset, false, 1), []);
+        }
     }
 
     #[test]

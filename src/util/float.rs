@@ -32,6 +32,18 @@ pub fn parse_f64_bound(text: &[u8]) -> Option<f64> {
     (!number.is_nan()).then_some(number)
 }
 
+/// Parses a double as Redis parses the weights of `SORT`: as [`parse_f64_bound`], but `None` for
+/// what is too large, and for what is so small that digits are lost.
+pub fn parse_f64_weight(text: &[u8]) -> Option<f64> {
+    let text = text.split(|&b| b == 0).next().unwrap_or(text);
+    if text.is_empty() {
+        return Some(0.0);
+    }
+    let value = strtod(skip_spaces(text))?;
+    let lost = value.infinite_by_overflow || value.zero_by_underflow || value.number.is_subnormal();
+    (!lost && !value.number.is_nan()).then_some(value.number)
+}
+
 struct Strtod {
     number: f64,
     infinite_by_overflow: bool,

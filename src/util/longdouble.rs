@@ -122,6 +122,19 @@ impl LongDouble {
         self.kind == Kind::Infinite
     }
 
+    /// The nearest double, within its last bit.
+    pub fn to_f64(self) -> f64 {
+        let magnitude = match self.kind {
+            Kind::Nan => f64::NAN,
+            Kind::Infinite => f64::INFINITY,
+            // Past these powers the result is infinite or zero in any case.
+            Kind::Finite { mantissa, exponent } => {
+                mantissa as f64 * 2f64.powi(exponent.clamp(-1070, 1023) as i32)
+            }
+        };
+        if self.negative { -magnitude } else { magnitude }
+    }
+
     /// The number as Redis prints it for people: 17 decimals (ties to even),
     /// never an exponent, without trailing zeros and without the sign of a zero.
     pub fn to_human_string(self) -> String {

@@ -13,6 +13,8 @@ pub mod longdouble;
 // Integers and sizes from and to text.
 pub mod lzf;
 pub mod num;
+// Sorting only the front of a slice, as Redis does.
+pub mod partial_sort;
 // Splitting a line into arguments, and quoting bytes for people.
 pub mod quoting;
 // Random numbers, seeds and ids.

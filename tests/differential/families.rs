@@ -5,6 +5,27 @@
 //! Expiry times are far away or past, and no two relative ones are close to each other: the two
 //! servers do not read the clock at the same moment.
 
+#[path = "families/bitmaps.rs"]
+mod bitmaps;
+#[path = "families/geo.rs"]
+mod geo;
+#[path = "families/hashes.rs"]
+mod hashes;
+#[path = "families/hyperloglog.rs"]
+mod hyperloglog;
+#[path = "families/lists.rs"]
+mod lists;
+#[path = "families/sets.rs"]
+mod sets;
+#[path = "families/sort.rs"]
+mod sort;
+#[path = "families/zset_algebra.rs"]
+mod zset_algebra;
+#[path = "families/zset_ranges.rs"]
+mod zset_ranges;
+#[path = "families/zsets.rs"]
+mod zsets;
+
 use crate::args;
 use crate::random::{Arg, Case, Random};
 use crate::wire::Rule;
@@ -40,6 +61,56 @@ pub const FAMILIES: &[Family] = &[
         name: "expire",
         needs: &["expire", "pexpiretime", "getex"],
         generate: expire,
+    },
+    Family {
+        name: "lists",
+        needs: &["rpush", "lpos", "lmpop"],
+        generate: lists::commands,
+    },
+    Family {
+        name: "hashes",
+        needs: &["hset", "hrandfield"],
+        generate: hashes::commands,
+    },
+    Family {
+        name: "sets",
+        needs: &["sadd", "sintercard"],
+        generate: sets::commands,
+    },
+    Family {
+        name: "zsets",
+        needs: &["zadd", "zmpop"],
+        generate: zsets::commands,
+    },
+    Family {
+        name: "zset_ranges",
+        needs: &["zadd", "sadd", "zrangestore", "zunionstore"],
+        generate: zset_ranges::commands,
+    },
+    Family {
+        name: "zset_algebra",
+        needs: &["zadd", "sadd", "zunionstore"],
+        generate: zset_algebra::commands,
+    },
+    Family {
+        name: "geo",
+        needs: &["geoadd", "geosearchstore"],
+        generate: geo::commands,
+    },
+    Family {
+        name: "bitmaps",
+        needs: &["setbit", "bitfield"],
+        generate: bitmaps::commands,
+    },
+    Family {
+        name: "hyperloglog",
+        needs: &["pfadd", "pfmerge"],
+        generate: hyperloglog::commands,
+    },
+    Family {
+        name: "sort",
+        needs: &["sort", "rpush", "hset"],
+        generate: sort::commands,
     },
 ];
 

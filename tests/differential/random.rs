@@ -355,9 +355,12 @@ fn batch(random: &mut Random, families: &[&Family]) -> Vec<Case> {
             if random.once_in(12) {
                 spoil(random, &mut case);
                 // Where a scan goes on from a made-up cursor is each server's own affair.
-                if case.args[0].eq_ignore_ascii_case(b"SCAN")
-                    && case.args.get(1) != Some(&b"0".to_vec())
-                {
+                let name = case.args[0].to_ascii_uppercase();
+                let cursor = if name == b"SCAN" { 1 } else { 2 };
+                let elsewhere = case.args.get(cursor).is_some_and(|arg| arg != b"0");
+                // And a third argument of ZRANK has a meaning in 7.2 only.
+                let rank = name.ends_with(b"RANK") && case.args.len() > 3;
+                if name.ends_with(b"SCAN") && elsewhere || rank {
                     case.rule = Rule::Type;
                 }
             }

@@ -1,4 +1,5 @@
 //! Damaged requests for a running server: all its commands, with arguments that nearly fit.
+//! Most of them follow the patterns of [`collections`], so that they meet data of every type.
 //!
 //! The server must answer throughout, no handler may panic, and when the clients have gone it must
 //! have given back what they took.
@@ -10,6 +11,7 @@ use std::time::Duration;
 use stdis::command::spec::BLOCKING;
 use stdis::command::table;
 
+use crate::collections;
 use crate::generate::{self, Words};
 use crate::support::{Client, REPLY_TIMEOUT, Random, Server, eventually};
 
@@ -89,6 +91,31 @@ const KNOWN: &[&str] = &[
     "everything",
     "default",
     "maxmemory",
+    "list0",
+    "set0",
+    "zset0",
+    "hash0",
+    "geo0",
+    "bits0",
+    "hll0",
+    "LIMIT",
+    "WITHSCORES",
+    "WEIGHTS",
+    "AGGREGATE",
+    "BYSCORE",
+    "BYLEX",
+    "REV",
+    "LEFT",
+    "RIGHT",
+    "RANK",
+    "STORE",
+    "BY",
+    "FIELDS",
+    "OVERFLOW",
+    "SET",
+    "u8",
+    "#1",
+    "km",
     "abc",
     "",
 ];
@@ -120,7 +147,14 @@ impl Commands {
 
 impl Words for Commands {
     fn request(&self, random: &mut Random) -> Vec<Vec<u8>> {
-        let (name, subcommand) = random.pick(&self.0).clone();
+        if random.below(4) > 0 {
+            return collections::request(random);
+        }
+        let (mut name, subcommand) = random.pick(&self.0).clone();
+        if name.starts_with(b"flush") && random.below(10) > 0 {
+            // Else hardly a command would meet what others have left.
+            name = b"get".to_vec();
+        }
         let mut words = vec![name];
         words.extend(subcommand);
         for _ in 0..random.below(7) {

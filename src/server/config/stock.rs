@@ -266,16 +266,6 @@ pub mod later {
         NOTIFY_KEYSPACE_EVENTS = "notify-keyspace-events", Kind::EventClasses, "", MUTABLE, "Classes of events that are published";
         TRACKING_TABLE_MAX_KEYS = "tracking-table-max-keys", int(0, LONG), "1000000", MUTABLE, "Keys remembered for client-side caching";
         BUSY_REPLY_THRESHOLD = "busy-reply-threshold" | "lua-time-limit", int(0, LONG), "5000", MUTABLE, "Milliseconds after which a script is busy";
-        HASH_MAX_LISTPACK_ENTRIES = "hash-max-listpack-entries" | "hash-max-ziplist-entries", int(0, LONG), "512", MUTABLE, "Fields of a packed hash";
-        HASH_MAX_LISTPACK_VALUE = "hash-max-listpack-value" | "hash-max-ziplist-value", memory(0, LONG_MAX), "64", MUTABLE, "Longest value in a packed hash";
-        LIST_MAX_LISTPACK_SIZE = "list-max-listpack-size" | "list-max-ziplist-size", int(INT_MIN, INT_MAX), "-2", MUTABLE, "Size of a list's nodes";
-        LIST_COMPRESS_DEPTH = "list-compress-depth", int(0, INT_MAX), "0", DEBUG, "Nodes at a list's ends left plain";
-        SET_MAX_INTSET_ENTRIES = "set-max-intset-entries", int(0, LONG), "512", MUTABLE, "Members of a packed set of integers";
-        SET_MAX_LISTPACK_ENTRIES = "set-max-listpack-entries", int(0, LONG), "128", MUTABLE, "Members of a packed set";
-        SET_MAX_LISTPACK_VALUE = "set-max-listpack-value", memory(0, LONG_MAX), "64", MUTABLE, "Longest member of a packed set";
-        ZSET_MAX_LISTPACK_ENTRIES = "zset-max-listpack-entries" | "zset-max-ziplist-entries", int(0, LONG), "128", MUTABLE, "Members of a packed sorted set";
-        ZSET_MAX_LISTPACK_VALUE = "zset-max-listpack-value" | "zset-max-ziplist-value", memory(0, LONG_MAX), "64", MUTABLE, "Longest member of a packed sorted set";
-        HLL_SPARSE_MAX_BYTES = "hll-sparse-max-bytes", memory(0, LONG_MAX), "3000", MUTABLE, "Size of a sparse HyperLogLog";
         STREAM_NODE_MAX_BYTES = "stream-node-max-bytes", memory(0, LONG_MAX), "4096", MUTABLE, "Bytes in a stream's node";
         STREAM_NODE_MAX_ENTRIES = "stream-node-max-entries", int(0, LONG), "100", MUTABLE, "Entries in a stream's node";
     }

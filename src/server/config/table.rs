@@ -8,7 +8,7 @@
 //! the list of pending ones in [`super::stock`].
 
 use super::stock::{LATER, STOCK};
-use super::value::{INT_MAX, Kind, LONG_MAX, Names, UINT_MAX};
+use super::value::{INT_MAX, INT_MIN, Kind, LONG_MAX, Names, UINT_MAX};
 
 /// Which option: its place in [`TABLE`]. The constants are in [`super::id`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -190,7 +190,15 @@ pub const ACTION_YES: i64 = 1;
 /// Clients on this machine may.
 pub const ACTION_LOCAL: i64 = 2;
 
+/// Whose names for encodings are used (`encoding-names`).
+pub const ENCODING_DIALECTS: Names = &[("7.0", NAMES_7_0), ("7.2", NAMES_7_2)];
+/// Those of Redis 7.0: a list is a quicklist, and a set of words a hashtable, however small.
+pub const NAMES_7_0: i64 = 0;
+/// Those of Redis 7.2: small ones are listpacks, as they are here.
+pub const NAMES_7_2: i64 = 1;
+
 const MB: u64 = 1 << 20;
+const LONG: i64 = i64::MAX;
 
 options! {
     /// The options with a feature behind them.
@@ -268,4 +276,26 @@ options! {
     LATENCY_TRACKING_INFO_PERCENTILES = "latency-tracking-info-percentiles", Kind::Percentiles,
         "50 99 99.9", MULTI_ARG,
         "Percentiles that INFO latencystats shows";
+    ENCODING_NAMES = "encoding-names", Kind::Enum(ENCODING_DIALECTS), "7.0", MUTABLE,
+        "Name small lists and sets in OBJECT ENCODING as Redis 7.0 does, or as 7.2";
+    HASH_MAX_LISTPACK_ENTRIES = "hash-max-listpack-entries" | "hash-max-ziplist-entries", int(0, LONG), "512", MUTABLE,
+        "Fields of a packed hash";
+    HASH_MAX_LISTPACK_VALUE = "hash-max-listpack-value" | "hash-max-ziplist-value", memory(0, LONG_MAX), "64", MUTABLE,
+        "Longest value in a packed hash";
+    LIST_MAX_LISTPACK_SIZE = "list-max-listpack-size" | "list-max-ziplist-size", int(INT_MIN, INT_MAX), "-2", MUTABLE,
+        "Size of a list's nodes";
+    LIST_COMPRESS_DEPTH = "list-compress-depth", int(0, INT_MAX), "0", DEBUG,
+        "Nodes at a list's ends left plain";
+    SET_MAX_INTSET_ENTRIES = "set-max-intset-entries", int(0, LONG), "512", MUTABLE,
+        "Members of a packed set of integers";
+    SET_MAX_LISTPACK_ENTRIES = "set-max-listpack-entries", int(0, LONG), "128", MUTABLE,
+        "Members of a packed set";
+    SET_MAX_LISTPACK_VALUE = "set-max-listpack-value", memory(0, LONG_MAX), "64", MUTABLE,
+        "Longest member of a packed set";
+    ZSET_MAX_LISTPACK_ENTRIES = "zset-max-listpack-entries" | "zset-max-ziplist-entries", int(0, LONG), "128", MUTABLE,
+        "Members of a packed sorted set";
+    ZSET_MAX_LISTPACK_VALUE = "zset-max-listpack-value" | "zset-max-ziplist-value", memory(0, LONG_MAX), "64", MUTABLE,
+        "Longest member of a packed sorted set";
+    HLL_SPARSE_MAX_BYTES = "hll-sparse-max-bytes", memory(0, LONG_MAX), "3000", MUTABLE,
+        "Size of a sparse HyperLogLog";
 }

@@ -64,6 +64,15 @@ impl List {
         }
     }
 
+    /// Bytes of memory behind the list, blocks of the allocator included; estimated from `samples`
+    /// of its nodes (0: all).
+    pub fn memory(&self, samples: usize) -> usize {
+        match self {
+            List::Packed(packed) => packed.bytes(),
+            List::Chunked(chunked) => size_of::<Quicklist>() + chunked.memory(samples),
+        }
+    }
+
     /// Number of nodes; 1 for a single listpack. Freeing takes as many steps.
     pub fn node_count(&self) -> usize {
         match self {

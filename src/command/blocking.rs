@@ -1,0 +1,278 @@
+//! Commands that wait for a key: how they begin to wait, are served, and go on.
+//!
+//! A handler that finds nothing asks for it with [`Keyspace::block`]. The dispatcher registers the
+//! client while it still holds the locks under which the handler looked, and the connection waits
+//! on its thread. A command that makes a key ready (the keyspace notes it, see [`Keyspace::ready`])
+//! serves the clients that wait for it before it releases its locks, in the order in which they
+//! came. It does so on their behalf: what they wanted is taken under its locks, and the reply put
+//! together for them.
+//!
+//! `BLMOVE` also changes a second key, whose shard the command may not hold. Whoever holds locks
+//! never asks for more, so such a key is put off: once the locks are released, those of the key
+//! and of everything its waiters may change are taken together, and its waiters served, still
+//! before the reply of the command that made it ready leaves. Whoever asks for the key in between
+//! queues up behind those who wait.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::dispatch::Step;
+use super::error::{Error, Outcome};
+use super::session::{Clock, Session};
+use super::{Args, Keyspace, list_moves, zset_pops};
+use crate::resp::Reply;
+use crate::server::Server;
+use crate::server::blocking::{End, Outcome as Waited, Waiter, Wanted};
+use crate::store::{Locks, shard_of};
+use crate::types::Type;
+use crate::util::longdouble::LongDouble;
+
+const NOT_A_TIMEOUT: Error = Error::new("ERR timeout is not a float or out of range");
+const NEGATIVE_TIMEOUT: Error = Error::new("ERR timeout is negative");
+const TIMEOUT_TOO_LONG: Error = Error::new("ERR timeout is out of range");
+const UNBLOCKED: Error = Error::new("UNBLOCKED client unblocked via CLIENT UNBLOCK");
+
+/// A wish to wait, from the handler to the dispatcher.
+pub struct Request {
+    keys: Vec<Vec<u8>>,
+    wanted: Wanted,
+    timeout: Option<Duration>,
+}
+
+/// Reads a timeout in seconds, which may have a fraction; `None` for ever.
+///
+/// # Errors
+/// It is no number, negative, or further away than 64-bit milliseconds reach.
+pub(super) fn timeout(args: &Args<'_>, index: usize, now: i64) -> Outcome<Option<Duration>> {
+    let seconds = LongDouble::parse(&args[index])
+        .filter(|seconds| !seconds.is_nan())
+        .ok_or(NOT_A_TIMEOUT)?;
+    // Rounded up to milliseconds.
+    let millis = (seconds.to_f64() * 1000.0).ceil();
+    if millis < 0.0 {
+        return Err(NEGATIVE_TIMEOUT);
+    }
+    if millis >= (i64::MAX - now) as f64 {
+        return Err(TIMEOUT_TOO_LONG);
+    }
+    Ok((millis > 0.0).then(|| Duration::from_millis(millis as u64)))
+}
+
+impl Keyspace<'_> {
+    /// Waits for any of these keys instead of a reply; the handler returns behind this.
+    pub fn block<'k>(
+        &mut self,
+        keys: impl Iterator<Item = &'k [u8]>,
+        wanted: Wanted,
+        timeout: Option<Duration>,
+    ) {
+        let mut named: Vec<Vec<u8>> = Vec::new();
+        for key in keys {
+            // A key given twice is waited for once.
+            if !named.iter().any(|other| other == key) {
+                named.push(key.to_vec());
+            }
+        }
+        self.request = Some(Request {
+            keys: named,
+            wanted,
+            timeout,
+        });
+    }
+
+    /// Whether clients wait for values of this type in a key, although it may hold one: they are
+    /// about to be served, and whoever comes now queues up behind them.
+    pub fn is_awaited(&mut self, key: &[u8], kind: Type) -> bool {
+        let hash = self.hash(key);
+        self.server.blocking.waits(hash, self.number, key, kind)
+    }
+
+    /// Notes that a key has come to hold something that clients may wait for.
+    pub(super) fn add_ready(&mut self, number: usize, key: &[u8]) {
+        let noted = |(db, name): &(usize, Vec<u8>)| *db == number && name == key;
+        if !self.ready.iter().any(noted) {
+            self.ready.push_back((number, key.to_vec()));
+        }
+    }
+}
+
+/// Registers the client with the keys it is to wait for; their locks are held.
+pub(super) fn register(db: &mut Keyspace<'_>, session: &mut Session, request: Request) -> Step {
+    let Request {
+        keys,
+        wanted,
+        timeout,
+    } = request;
+    let kind = wanted.kind();
+    for key in &keys {
+        // Skipped by the handler for those who wait already; the service that is due serves both.
+        if db.is_awaited(key, kind) {
+            db.add_ready(db.number, key);
+        }
+    }
+    let keys = keys
+        .into_iter()
+        .map(|key| (db.server.store.hash(&key), key.into_boxed_slice()))
+        .collect();
+    // A deadline past what the clock can express never comes.
+    let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    let blocking = &db.server.blocking;
+    match blocking.register(&session.client, db.number, keys, wanted, deadline) {
+        Some(waiter) => {
+            session.waiter = Some(waiter);
+            Step::Blocked
+        }
+        None => Step::Gone,
+    }
+}
+
+/// Serves those who wait for the keys that have become ready. Keys that cannot be served under the
+/// locks at hand are put off.
+pub(super) fn serve_ready(db: &mut Keyspace<'_>) {
+    while let Some((number, key)) = db.ready.pop_front() {
+        db.within(number, |db| serve_key(db, &key));
+    }
+}
+
+/// Serves those who wait for the keys that were put off, each under its own locks. The command's
+/// own have been released.
+pub(super) fn serve_put_off(db: &mut Keyspace<'_>) {
+    while let Some((number, key)) = db.put_off.pop() {
+        let server = db.server;
+        let hash = server.store.hash(&key);
+        let mut shards = vec![shard_of(hash)];
+        let destinations = server.blocking.destinations(hash, number, &key);
+        shards.extend(
+            destinations
+                .iter()
+                .map(|key| shard_of(server.store.hash(key))),
+        );
+        db.forget_hash();
+        db.locks = Locks::several(&server.store, &mut shards, true);
+        db.ready.push_back((number, key));
+        serve_ready(db);
+        db.locks = Locks::none();
+    }
+}
+
+/// Serves the clients that wait for one key of the current database, until nothing is left.
+fn serve_key(db: &mut Keyspace<'_>, key: &[u8]) {
+    let server = db.server;
+    let hash = server.store.hash(key);
+    let mut last: Option<Arc<Waiter>> = None;
+    while let Some(waiter) = server.blocking.next(hash, db.number, key, last.as_deref()) {
+        db.forget_hash();
+        let kind = db.peek(key).map(|entry| entry.value.kind());
+        let Some(kind) = kind else {
+            return;
+        };
+        if kind == waiter.wanted.kind() {
+            if let Some(second) = waiter.wanted.destination()
+                && !db.locks.holds(shard_of(server.store.hash(second)))
+            {
+                db.put_off.push((db.number, key.to_vec()));
+                return;
+            }
+            if waiter.serve(|| take(db, key, &waiter)) {
+                server.blocking.leave(&waiter, hash, key);
+            }
+        }
+        last = Some(waiter);
+    }
+}
+
+/// Takes what a client wanted from a key, and puts its reply together. `None` when there is
+/// nothing.
+fn take(db: &mut Keyspace<'_>, key: &[u8], waiter: &Waiter) -> Option<Vec<u8>> {
+    let mut out = Reply::new();
+    out.set_resp3(waiter.resp3);
+    db.forget_hash();
+    match fetch(db, &mut out, key, &waiter.wanted) {
+        Ok(true) => {}
+        Ok(false) => return None,
+        Err(error) => {
+            out.truncate(0);
+            out.error(error.as_bytes());
+        }
+    }
+    db.forget_hash();
+    Some(out.bytes().to_vec())
+}
+
+/// Takes what is wanted from a key and replies with it. Returns whether there was anything; if not,
+/// no reply is written.
+///
+/// # Errors
+/// `WRONGTYPE` for either of the keys.
+pub(super) fn fetch(
+    db: &mut Keyspace<'_>,
+    out: &mut Reply,
+    key: &[u8],
+    wanted: &Wanted,
+) -> Outcome<bool> {
+    match wanted {
+        Wanted::Element(end) => {
+            let start = out.len();
+            out.array(2);
+            out.bulk(key);
+            let found = list_moves::pop_one(db, out, key, *end)?;
+            if !found {
+                out.truncate(start);
+            }
+            Ok(found)
+        }
+        Wanted::Elements(end, count) => list_moves::pop_some_with_key(db, out, key, *end, *count),
+        Wanted::Move {
+            from,
+            destination,
+            to,
+        } => {
+            let moved = list_moves::move_one(db, key, destination, *from, *to)?;
+            if let Some(element) = &moved {
+                out.bulk(element);
+            }
+            Ok(moved.is_some())
+        }
+        Wanted::Member { highest } => {
+            zset_pops::pop_with_key(db, out, key, zset_pops::End::highest(*highest))
+        }
+        Wanted::Members { highest, count } => {
+            let end = zset_pops::End::highest(*highest);
+            zset_pops::pop_some_with_key(db, out, key, end, *count)
+        }
+    }
+}
+
+/// Waits, on the thread of a client that has been registered, and writes what comes of it. The
+/// client counts as blocked until [`crate::server::client::Client::unblock`], which is to follow
+/// once the reply has been sent.
+pub(super) fn wait(server: &Server, session: &mut Session, out: &mut Reply) -> Step {
+    let Some(waiter) = session.waiter.take() else {
+        return Step::Done;
+    };
+    let waited = waiter.wait();
+    server.blocking.forget(&waiter);
+    session.clock = Clock::now();
+    let failed = |session: &mut Session, text: &[u8]| {
+        server.stats.error(text);
+        session.tally.totals.errors += 1;
+    };
+    match waited {
+        Waited::Served(reply) => {
+            if let [b'-', error @ ..] = &reply[..] {
+                failed(session, error.trim_ascii_end());
+            }
+            out.raw(&reply);
+        }
+        Waited::Ended(End::TimedOut) => out.null_array(),
+        Waited::Ended(End::Unblocked) => {
+            failed(session, UNBLOCKED.as_bytes());
+            out.error(UNBLOCKED.as_bytes());
+        }
+        Waited::Ended(End::Gone) => {
+            session.client.unblock();
+            return Step::Gone;
+        }
+    }
+    Step::Done
+}
