@@ -216,7 +216,7 @@ fn start_threads(server: &Arc<Server>) -> std::io::Result<()> {
             let paused = || keyspace::sweeper_paused(&sweeper);
             sweeper
                 .store
-                .sweep_until_stopped(paused, |_, _, gone| keyspace::swept(&sweeper, gone));
+                .sweep_until_stopped(paused, |_, db, gone| keyspace::swept(&sweeper, db, gone));
         }),
     )?;
     let keeper = server.clone();

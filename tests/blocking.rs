@@ -449,3 +449,54 @@ fn a_thousand_waiters_of_a_thousand_keys_are_served() {
     }
     assert_eq!(c.run("DBSIZE"), 0);
 }
+
+/// Somebody waits for a list; whoever then asks for one while the key holds something else is told
+/// so, and does not wait as well.
+#[test]
+fn a_wrong_type_is_told_although_others_wait() {
+    let s = Server::start();
+    let mut c = s.client();
+    let wrong = "WRONGTYPE Operation against a key holding the wrong kind of value";
+    for (wait, fill, ask) in [
+        ("BLPOP k 0", "ZADD k 1 a", "BLPOP k 0"),
+        ("BLMOVE k l LEFT LEFT 0", "SET k a", "BRPOP k 0"),
+        ("BLPOP k 0", "SADD k a", "BLMPOP 0 1 k LEFT"),
+        ("BZPOPMIN k 0", "RPUSH k a", "BZPOPMAX k 0"),
+        ("BZMPOP 0 1 k MIN", "HSET k a 1", "BZMPOP 0 1 k MAX"),
+        ("BLPOP k 0", "SET k a", "BLMOVE k l LEFT LEFT 0"),
+    ] {
+        let mut waiter = waiter(&s, wait);
+        c.run(fill);
+        assert_eq!(s.client().run(ask), error(wrong), "{ask}");
+        c.run("DEL k");
+        c.run(if wait.starts_with("BZ") {
+            "ZADD k 1 m"
+        } else {
+            "RPUSH k m"
+        });
+        waiter.recv();
+        blocked(&s, 0);
+        c.run("DEL k l");
+    }
+}
+
+/// What a command finds expired counts once, wherever it is carried out and however often it has
+/// to be begun.
+#[test]
+fn keys_found_expired_by_those_who_wait_are_counted() {
+    let s = Server::with(&["--enable-debug-command", "yes"]);
+    let mut c = s.client();
+    c.run("DEBUG SET-ACTIVE-EXPIRE 0");
+    let rounds = 300;
+    for _ in 0..rounds {
+        c.run("RPUSH k a");
+        c.run("PEXPIRE k 1");
+        let over = Instant::now() + Duration::from_millis(3);
+        // Busy, so that it is served by a thread that serves others as well.
+        while Instant::now() < over {
+            c.run("PING");
+        }
+        assert_eq!(c.run("BLPOP k 0.001"), NULL);
+    }
+    assert_eq!(s.info_int("expired_keys"), rounds);
+}

@@ -435,3 +435,43 @@ fn a_storm_of_client_kill() {
         c.run("CLIENT LIST").text().lines().count() == 1
     });
 }
+
+#[test]
+fn long_commands_hold_up_no_other_client() {
+    let s = Server::start();
+    let mut c = s.client();
+    for set in ["a", "b"] {
+        for part in 0..20 {
+            let mut args = vec!["SADD".to_string(), set.to_string()];
+            args.extend((0..5000).map(|n| format!("{set}:{}", part * 5000 + n)));
+            assert_eq!(c.cmd(&args), 5000);
+        }
+    }
+    // Busy clients share their threads; those that ask for much leave them, and are served right.
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let finish = Finish(&done);
+        for n in 0..6 {
+            let (s, done) = (&s, &done);
+            scope.spawn(move || {
+                let mut c = s.client();
+                while !done.load(Ordering::SeqCst) {
+                    assert_eq!(c.cmd(&["SET", &format!("k{n}"), "v"]), "OK");
+                }
+            });
+        }
+        let mut c = s.client();
+        for _ in 0..10 {
+            // So that it is busy as well.
+            for _ in 0..50 {
+                c.run("PING");
+            }
+            assert_eq!(c.run("SUNIONSTORE both a b"), 200_000);
+            assert_eq!(c.run("SMEMBERS a").items().len(), 100_000);
+            assert_eq!(c.run("SINTERSTORE none a b"), 0);
+            assert_eq!(c.run("SDIFF a both").items().len(), 0);
+        }
+        drop(finish);
+    });
+    assert_eq!(c.run("EXISTS none"), 0);
+}

@@ -246,17 +246,6 @@ fn random_fields() {
     }
 }
 
-#[test]
-fn a_drawn_out_reply_ends_at_the_output_limit() {
-    let s = Server::with(&["--client-output-buffer-limit", "normal 1mb 0 0"]);
-    let mut c = s.client();
-    c.run("HSET h f v");
-    c.send(&["HRANDFIELD", "h", "-4611686018427387904"]);
-    // The client is closed, and the server serves the others.
-    let mut other = s.client();
-    assert_eq!(other.run("HSET h g v"), 1);
-}
-
 /// Many random changes, compared with a model.
 #[test]
 fn behaves_as_a_map() {

@@ -130,3 +130,75 @@ fn buffers_of_a_large_request_go_back_while_another_begins() {
         server.rss().is_some_and(|now| now < before + (8 << 20))
     });
 }
+
+/// A reply without end takes no more memory than the client's limit allows.
+#[test]
+fn endless_replies_end_the_connection() {
+    let s = Server::with(&["--client-output-buffer-limit", "normal 4mb 0 0"]);
+    let mut other = s.client();
+    other.run("SADD set a b c");
+    other.run("HSET hash a 1 b 2 c 3");
+    other.run("ZADD zset 1 a 2 b 3 c");
+    let long = "x".repeat(100);
+    other.cmd(&["HSET", "table", &long, "1", "b", "2"]);
+    other.cmd(&["ZADD", "ztable", "1", &long, "2", "b"]);
+    for line in [
+        "SRANDMEMBER set -4611686018427387904",
+        "SRANDMEMBER set -9223372036854775807",
+        "HRANDFIELD hash -9223372036854775807",
+        "HRANDFIELD table -4611686018427387903 WITHVALUES",
+        "ZRANDMEMBER zset -9223372036854775807",
+        "ZRANDMEMBER zset -4611686018427387903 WITHSCORES",
+        "ZRANDMEMBER ztable -4611686018427387903 WITHSCORES",
+    ] {
+        for protocol in ["2", "3"] {
+            let before = s.info_int("client_output_buffer_limit_disconnections");
+            let mut c = s.client();
+            c.run(&format!("HELLO {protocol}"));
+            c.send(&line.split(' ').collect::<Vec<_>>());
+            eventually(
+                &format!("the client is gone after {line}"),
+                Duration::from_secs(20),
+                || other.run("CLIENT LIST").text().lines().count() == 1,
+            );
+            let after = s.info_int("client_output_buffer_limit_disconnections");
+            assert_eq!(after, before + 1, "{line}");
+        }
+    }
+    s.wait_log("overcoming of output buffer limits");
+    assert!(s.rss().is_none_or(|bytes| bytes < 200 << 20));
+    // One that fits is complete, whatever its length.
+    for line in [
+        "SRANDMEMBER set -3000",
+        "HRANDFIELD hash -3000",
+        "ZRANDMEMBER zset -3000",
+    ] {
+        assert_eq!(other.run(line).items().len(), 3000);
+    }
+    for line in [
+        "HRANDFIELD hash -4611686018427387904 WITHVALUES",
+        "ZRANDMEMBER zset 4611686018427387904 WITHSCORES",
+    ] {
+        assert_eq!(other.run(line), support::error("ERR value is out of range"));
+    }
+}
+
+/// A client that waits for very many keys does not hold up the others.
+#[test]
+fn waiting_for_very_many_keys_is_quick() {
+    let s = Server::start();
+    let mut c = s.client();
+    let keys: Vec<String> = (0..400_000)
+        .map(|n| format!("key:{}", n % 300_000))
+        .collect();
+    let mut line = vec!["BLPOP"];
+    line.extend(keys.iter().map(String::as_str));
+    line.push("0");
+    let mut waiter = s.client();
+    waiter.send(&line);
+    eventually("it waits", Duration::from_secs(20), || {
+        s.info_int("total_blocking_keys") == 300_000
+    });
+    c.run("RPUSH key:299999 x");
+    assert_eq!(waiter.recv().texts(), ["key:299999", "x"]);
+}

@@ -37,6 +37,7 @@ fn info_sections() {
         "Server",
         "Clients",
         "Memory",
+        "Persistence",
         "Stats",
         "CPU",
         "Errorstats",

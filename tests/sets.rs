@@ -302,25 +302,6 @@ fn counts_beyond_all_measure() {
     assert_eq!(c.run("SPOP cb"), NULL);
 }
 
-/// A reply without end takes no more memory than the client's limit allows.
-#[test]
-fn an_endless_reply_ends_the_connection() {
-    let s = Server::with(&["--client-output-buffer-limit", "normal 4mb 0 0"]);
-    let mut c = s.client();
-    let mut other = s.client();
-    c.run("SADD e a b c");
-    c.send(&["SRANDMEMBER", "e", "-4611686018427387904"]);
-    support::eventually(
-        "the client is gone",
-        std::time::Duration::from_secs(10),
-        || other.run("CLIENT LIST").text().lines().count() == 1,
-    );
-    s.wait_log("overcoming of output buffer limits");
-    assert_eq!(other.run("SCARD e"), 3);
-    assert!(s.rss().is_none_or(|bytes| bytes < 200 << 20));
-    assert_eq!(other.run("SRANDMEMBER e -1000").items().len(), 1000);
-}
-
 #[test]
 fn a_scan_sees_all_that_stays() {
     let s = server();

@@ -219,9 +219,7 @@ fn write(c: &mut Ctx<'_>, key: &[u8], operations: &[Operation], last: u64) -> Ou
         operations.iter().filter(run).count()
     })?;
     if changes > 0 {
-        c.db.changed(Class::String, "setbit", key);
-        // One event, but every operation counts as a change.
-        c.db.changes += changes as u64 - 1;
+        c.db.changed_by(Class::String, "setbit", key, changes);
     }
     Ok(())
 }

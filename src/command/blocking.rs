@@ -10,9 +10,10 @@
 //! `BLMOVE` also changes a second key, whose shard the command may not hold. Whoever holds locks
 //! never asks for more, so such a key is put off: once the locks are released, those of the key
 //! and of everything its waiters may change are taken together, and its waiters served, still
-//! before the reply of the command that made it ready leaves. Whoever asks for the key in between
-//! queues up behind those who wait.
+//! before the reply of the command that made it ready leaves. A command of this kind that asks for
+//! the key in between queues up behind those who wait; any other sees the key as it is.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -37,6 +38,13 @@ pub struct Request {
     keys: Vec<Vec<u8>>,
     wanted: Wanted,
     timeout: Option<Duration>,
+}
+
+impl Request {
+    /// What is waited for.
+    pub(super) fn wanted(&self) -> &Wanted {
+        &self.wanted
+    }
 }
 
 /// Reads a timeout in seconds, which may have a fraction; `None` for ever.
@@ -66,33 +74,32 @@ impl Keyspace<'_> {
         wanted: Wanted,
         timeout: Option<Duration>,
     ) {
-        let mut named: Vec<Vec<u8>> = Vec::new();
-        for key in keys {
-            // A key given twice is waited for once.
-            if !named.iter().any(|other| other == key) {
-                named.push(key.to_vec());
-            }
-        }
+        // A key given twice is waited for once.
+        let mut seen = HashSet::new();
+        let named = keys.filter(|&key| seen.insert(key)).map(<[u8]>::to_vec);
         self.request = Some(Request {
-            keys: named,
+            keys: named.collect(),
             wanted,
             timeout,
         });
     }
 
-    /// Whether clients wait for values of this type in a key, although it may hold one: they are
-    /// about to be served, and whoever comes now queues up behind them.
+    /// Whether a key holds a value of this type although clients wait for one: they are about to
+    /// be served, and whoever comes now queues up behind them.
     pub fn is_awaited(&mut self, key: &[u8], kind: Type) -> bool {
         let hash = self.hash(key);
-        self.server.blocking.waits(hash, self.number, key, kind)
+        // Within a transaction, nobody else has been served yet.
+        !self.in_transaction
+            && self.server.blocking.waits(hash, self.number, key, kind)
+            && self
+                .peek(key)
+                .is_some_and(|entry| entry.value.kind() == kind)
     }
 
-    /// Notes that a key has come to hold something that clients may wait for.
+    /// Notes that a key has come to hold something that clients may wait for. One that is noted
+    /// twice is looked at twice, which is harmless and cheaper than to search for it here.
     pub(super) fn add_ready(&mut self, number: usize, key: &[u8]) {
-        let noted = |(db, name): &(usize, Vec<u8>)| *db == number && name == key;
-        if !self.ready.iter().any(noted) {
-            self.ready.push_back((number, key.to_vec()));
-        }
+        self.ready.push_back((number, key.to_vec()));
     }
 }
 

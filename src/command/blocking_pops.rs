@@ -9,7 +9,7 @@ use super::blocking::{fetch, timeout};
 use super::error::Outcome;
 use super::list_moves::{self, Mpop};
 use super::spec::*;
-use super::zset_pops::{End as ZEnd, PopMany};
+use super::zset_pops::{End as ZEnd, Mpop as ZMpop};
 use super::{Args, Ctx};
 use crate::server::blocking::Wanted;
 use crate::types::quicklist::End;
@@ -127,9 +127,9 @@ fn blmpop(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
 
 /// `BZMPOP timeout numkeys key [key ...] MIN|MAX [COUNT count]`
 fn bzmpop(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
-    let many = PopMany::read(args, 2)?;
+    let many = ZMpop::read(args, 2)?;
     let timeout = timeout(args, 1, c.db.now)?;
-    let keys = (many.first..many.first + many.keys).map(|at| &args[at]);
+    let keys = many.keys.map(|at| &args[at]);
     let wanted = Wanted::Members {
         highest: many.end == ZEnd::Max,
         count: many.count,

@@ -10,7 +10,7 @@ use super::error::{DB_OUT_OF_RANGE, Error, SYNTAX, WRONG_PASS};
 use super::options::{int_or, int_within, is, wrong_arity};
 use super::session::Replies;
 use super::spec::*;
-use super::{Args, Ctx, Outcome};
+use super::{Args, Ctx, Outcome, transactions};
 use crate::server::client::{CLOSE_AFTER_REPLY, NO_EVICT, NO_TOUCH};
 use crate::server::config::id;
 use crate::server::{REDIS_VERSION, Server};
@@ -273,6 +273,7 @@ fn quit(c: &mut Ctx<'_>, _: &mut Args<'_>) -> Outcome {
 
 /// `RESET`. What the client said about its library stays, as the library does.
 fn reset(c: &mut Ctx<'_>, _: &mut Args<'_>) -> Outcome {
+    transactions::finish(c.session);
     speak(c, false);
     c.session.select(0);
     c.session.replies = Replies::On;

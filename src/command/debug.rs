@@ -6,12 +6,12 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::debug_values;
 use super::error::{Error, NO_SUCH_KEY, Outcome, TOO_LONG};
 use super::help::{help, wrong_subcommand};
 use super::options::{int, is, positive};
 use super::spec::*;
 use super::{Args, Ctx};
+use super::{debug_digest, debug_values};
 use crate::log_warning;
 use crate::server::config::id;
 use crate::store::{Locks, SHARDS, shard_of};
@@ -23,6 +23,7 @@ use crate::util::{float, glob, num};
 /// The rows of this family.
 pub const COMMANDS: &[Command] = &[Command::new("debug", -2, debug)
     .flags(ADMIN.or(NOSCRIPT).or(LOADING).or(STALE).or(PROTECTED))
+    .locking(Locking::None)
     .docs(
         Group::Server,
         "1.0.0",
@@ -51,6 +52,8 @@ const RESP3_ONLY: Error = Error::new("ERR RESP2 is not supported by this command
 fn debug(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
     let name = args[1].to_ascii_lowercase();
     match (&name[..], args.len()) {
+        (b"digest", 2) => debug_digest::digest(c),
+        (b"digest-value", 2..) => debug_digest::digest_value(c, args),
         (b"error", 3) => error(c, args),
         (b"help", 2) => help(c, args, HELP),
         (b"htstats", 3) => htstats(c, args),
@@ -73,6 +76,10 @@ fn debug(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
 }
 
 const HELP: &[&str] = &[
+    "DIGEST",
+    "    Reply with 40 hexadecimal digits that depend on everything the databases hold.",
+    "DIGEST-VALUE <key> [<key> ...]",
+    "    Reply with such digits for the value of each <key>.",
     "ERROR <message>",
     "    Reply with <message> as an error.",
     "HTSTATS <dbid>",

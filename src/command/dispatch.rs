@@ -11,15 +11,17 @@ use std::time::Duration;
 use super::blocking;
 use super::error::{self, Error, Outcome};
 use super::session::{Clock, Replies, Session};
-use super::spec::{DENYOOM, Locking, MAY_REPLICATE, NO_AUTH, PROTECTED, Scope, WRITE};
+use super::spec::{
+    DENYOOM, Locking, MAY_REPLICATE, NO_AUTH, NO_MULTI, PROTECTED, READONLY, Scope, WRITE,
+};
 use super::table::{Keys, Row, table};
-use super::{Args, Ctx, Keyspace};
+use super::{Args, Ctx, Keyspace, Pace, transactions};
 use crate::log_warning;
 use crate::resp::Reply;
 use crate::server::client::{BLOCKED, CLOSE_ASAP};
 use crate::server::config::{Caller, id};
 use crate::server::{Server, histogram};
-use crate::store::{Locks, shard_of};
+use crate::store::{Locks, Store, shard_of};
 
 /// How often a client that waits for the end of a pause is checked for being there.
 const PAUSE_POLL: Duration = Duration::from_millis(100);
@@ -40,7 +42,8 @@ pub enum Place {
 pub enum Step {
     /// It is done, and its reply written.
     Done,
-    /// Nothing has happened: it must be carried out on a thread of the session's own.
+    /// Nothing has happened but that expired keys were removed: it must be carried out on a thread
+    /// of the session's own.
     NeedsOwnThread,
     /// The client waits for a key: send what it was owed, then call [`wait`].
     Blocked,
@@ -60,49 +63,93 @@ pub fn execute(
     let row = match find(server, session, args) {
         Ok(row) => row,
         Err(error) => {
-            begin_reply(session);
-            fail(server, session, out, start, &error);
-            finish_reply(session, out, start);
+            let row = table().find(&args[0]);
+            refuse(server, session, out, row, error);
             return Step::Done;
         }
     };
-    let may_write = row.spec.flags.has(WRITE.or(MAY_REPLICATE));
+    let (may_write, slow) = demands(session, row);
     let paused = server.pause.holds(may_write);
-    if place == Place::Shared && (row.spec.slow || paused) {
+    if place == Place::Shared && (slow || paused) {
         return Step::NeedsOwnThread;
     }
-    begin_reply(session);
     if let Err(error) = check(server, session, row, args) {
-        server
-            .stats
-            .command(row.id)
-            .rejected
-            .fetch_add(1, Ordering::Relaxed);
-        fail(server, session, out, start, &error);
-        finish_reply(session, out, start);
+        let rejected = &server.stats.command(row.id).rejected;
+        rejected.fetch_add(1, Ordering::Relaxed);
+        refuse(server, session, out, Some(row), error);
         return Step::Done;
     }
+    begin_reply(session);
     if paused && !wait_for_pause(server, session, may_write) {
         return Step::Gone;
+    }
+    if session.transaction.is_some() && !transactions::is_immediate(row) {
+        transactions::queue(session, row, args);
+        out.simple("QUEUED");
+        finish_reply(session, out, start);
+        return Step::Done;
     }
     let number = row.id as u32 + 1;
     if session.client.last_command.load(Ordering::Relaxed) != number {
         session.client.last_command.store(number, Ordering::Relaxed);
     }
-    let step = match run(server, session, out, row, args, place) {
+    let (step, result) = match run(server, session, out, row, args, place) {
         // Whatever it looked at, it starts over.
         Ok(Step::NeedsOwnThread) => return Step::NeedsOwnThread,
-        Ok(step) => step,
-        Err(error) => {
-            server
-                .stats
-                .command(row.id)
-                .failed
-                .fetch_add(1, Ordering::Relaxed);
-            fail(server, session, out, start, &error);
-            Step::Done
-        }
+        Ok(step) => (step, Ok(())),
+        Err(error) => (Step::Done, Err(error)),
     };
+    count(server, session, out, start, row, result);
+    if step == Step::Done {
+        finish_reply(session, out, start);
+    }
+    step
+}
+
+/// Whether a command may write, and whether it may take long: an `EXEC` what its commands may.
+fn demands(session: &Session, row: &Row) -> (bool, bool) {
+    let (mut flags, mut slow) = (row.spec.flags, row.spec.slow);
+    if let Some(transaction) = &session.transaction {
+        if row.name == "exec" {
+            flags = flags.or(transaction.flags);
+            slow = transaction.slow;
+        } else if !transactions::is_immediate(row) {
+            slow = false;
+        }
+    }
+    (flags.has(WRITE.or(MAY_REPLICATE)), slow)
+}
+
+/// Replies with the error for a command that is not carried out.
+fn refuse(
+    server: &Server,
+    session: &mut Session,
+    out: &mut Reply,
+    row: Option<&Row>,
+    error: Error,
+) {
+    let start = out.len();
+    begin_reply(session);
+    let error = transactions::refused(session, row, error);
+    fail(server, session, out, start, &error);
+    finish_reply(session, out, start);
+}
+
+/// Counts a command that has been carried out, and replaces by its error, if it failed, what it
+/// wrote behind `start`.
+pub(super) fn count(
+    server: &Server,
+    session: &mut Session,
+    out: &mut Reply,
+    start: usize,
+    row: &Row,
+    result: Outcome,
+) {
+    if let Err(error) = result {
+        let failed = &server.stats.command(row.id).failed;
+        failed.fetch_add(1, Ordering::Relaxed);
+        fail(server, session, out, start, &error);
+    }
     let nanos = session.clock.lap().as_nanos() as u64;
     let bucket = server
         .config
@@ -111,10 +158,6 @@ pub fn execute(
     server
         .stats
         .called(&mut session.tally, row.id, nanos, bucket);
-    if step == Step::Done {
-        finish_reply(session, out, start);
-    }
-    step
 }
 
 /// Waits until a blocked client's wait is over and writes its reply. Once that is sent, or the
@@ -162,19 +205,30 @@ fn run(
 ) -> Outcome<Step> {
     let mut db = Keyspace::new(server, session.db, session.clock.ms());
     db.no_touch = session.client.has(crate::server::client::NO_TOUCH) && row.name != "touch";
-    db.locks = lock(server, &mut db, row, args);
+    db.locks = match row.spec.locking {
+        Locking::Transaction => transactions::lock(server, session),
+        _ => lock(server, &mut db, row, args),
+    };
     let mut ctx = Ctx {
         server,
         session,
         out,
         db,
         row,
+        pace: Pace::new(place == Place::Shared),
     };
     let result = (row.spec.handler)(&mut ctx, args);
     let Ctx {
-        mut db, session, ..
+        mut db,
+        session,
+        pace,
+        ..
     } = ctx;
-    let mut step = Step::Done;
+    let mut step = if pace.elsewhere.get() {
+        Step::NeedsOwnThread
+    } else {
+        Step::Done
+    };
     if let Some(request) = db.request.take() {
         step = match place {
             Place::Shared => Step::NeedsOwnThread,
@@ -191,9 +245,11 @@ fn run(
     if !db.stale.is_empty() {
         db.remove_stale();
     }
-    if step != Step::NeedsOwnThread {
-        db.settle(&mut session.tally);
+    if step == Step::NeedsOwnThread {
+        // It will look again. But what it met expired is gone for good.
+        (db.hits, db.misses) = (0, 0);
     }
+    db.settle(&mut session.tally);
     result.map(|()| step)
 }
 
@@ -205,25 +261,42 @@ fn lock<'a>(
     args: &Args<'_>,
 ) -> Locks<'a> {
     let store = &server.store;
-    let scope = match row.spec.locking {
-        Locking::None => return Locks::none(),
-        Locking::AllRead => return Locks::all(store, false),
-        Locking::AllWrite => return Locks::all(store, true),
-        Locking::Keys => Scope {
-            all: false,
-            write: row.exclusive,
-        },
-        Locking::ByArgs(scope) => scope(args),
-    };
+    if matches!(row.spec.locking, Locking::None) {
+        return Locks::none();
+    }
+    let scope = scope(row, args);
     if scope.all {
         return Locks::all(store, scope.write);
     }
-    let mut shards = match row.keys {
-        Keys::None => return Locks::none(),
-        Keys::One(at) => {
-            let shard = shard_of(db.hash(&args[at]));
-            return Locks::one(store, shard, scope.write);
-        }
+    if let Keys::One(at) = row.keys {
+        let shard = shard_of(db.hash(&args[at]));
+        return Locks::one(store, shard, scope.write);
+    }
+    let mut shards = Vec::new();
+    key_shards(store, row, args, &mut shards);
+    Locks::several(store, &mut shards, scope.write)
+}
+
+/// How much a command needs locked while it runs, which is everything if it locks by itself where
+/// it can.
+pub(super) fn scope(row: &Row, args: &Args<'_>) -> Scope {
+    let (all, write) = match row.spec.locking {
+        Locking::None => (true, !row.spec.flags.has(READONLY)),
+        Locking::AllRead => (true, false),
+        Locking::AllWrite => (true, true),
+        Locking::Keys => (false, row.exclusive),
+        Locking::ByArgs(scope) => return scope(args),
+        Locking::Transaction => (false, false),
+    };
+    Scope { all, write }
+}
+
+/// Adds the shards of a command's keys.
+pub(super) fn key_shards(store: &Store, row: &Row, args: &Args<'_>, shards: &mut Vec<usize>) {
+    let shard = |at: usize| shard_of(store.hash(&args[at]));
+    match row.keys {
+        Keys::None => {}
+        Keys::One(at) => shards.push(shard(at)),
         Keys::Range(first, last, step) => {
             let end = if last < 0 {
                 args.len().saturating_add_signed(last)
@@ -231,17 +304,13 @@ fn lock<'a>(
                 last as usize
             };
             let keys = (first..=end.min(args.len() - 1)).step_by(step);
-            keys.map(|at| shard_of(store.hash(&args[at])))
-                .collect::<Vec<_>>()
+            shards.extend(keys.map(shard));
         }
         Keys::Specs => {
             let keys = row.find_keys(args).unwrap_or_default();
-            keys.into_iter()
-                .map(|(at, _)| shard_of(store.hash(&args[at])))
-                .collect()
+            shards.extend(keys.into_iter().map(|(at, _)| shard(at)));
         }
-    };
-    Locks::several(store, &mut shards, scope.write)
+    }
 }
 
 /// Looks the command up.
@@ -317,8 +386,14 @@ fn check(server: &Server, session: &mut Session, row: &Row, args: &Args<'_>) -> 
     if session.must_authenticate(server) && !row.spec.flags.has(NO_AUTH) {
         return Err(error::NO_AUTH);
     }
+    if session.transaction.is_some() && row.spec.flags.has(NO_MULTI) {
+        return Err(transactions::NOT_INSIDE);
+    }
     let limit = server.config.memory(id::MAXMEMORY);
-    if limit > 0 && row.spec.flags.has(DENYOOM) && crate::sys::used_memory() as u64 > limit {
+    let needs_memory = row.spec.flags.has(DENYOOM)
+        || row.name == "exec"
+            && (session.transaction.as_ref()).is_some_and(|queued| queued.flags.has(DENYOOM));
+    if limit > 0 && needs_memory && crate::sys::used_memory() as u64 > limit {
         return Err(Error::new(
             "OOM command not allowed when used memory > 'maxmemory'.",
         ));

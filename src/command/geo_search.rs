@@ -616,6 +616,8 @@ fn search(c: &mut Ctx<'_>, args: &Args<'_>, form: Form, may_store: bool) -> Outc
         false => "georadiusstore",
     };
     c.db.store(&args[destination], result, Class::ZSet, event);
+    // Each member counts as a change; the key itself has been counted.
+    c.db.changes += count.saturating_sub(1) as u64;
     c.out.count(count);
     Ok(())
 }

@@ -199,8 +199,8 @@ fn set(c: &mut Ctx<'_>, args: &Args<'_>, base: i64, unit: i64) -> Outcome {
     let (mut set, mut deleted) = (0, 0);
     for field in args.from(first) {
         let done = set_one(hash, field, deadline, now, condition);
-        set += u64::from(done == DONE);
-        deleted += u64::from(done == DELETED);
+        set += usize::from(done == DONE);
+        deleted += usize::from(done == DELETED);
         c.out.int(done);
     }
     let after = hash.next_deadline();
@@ -209,9 +209,7 @@ fn set(c: &mut Ctx<'_>, args: &Args<'_>, base: i64, unit: i64) -> Outcome {
     }
     if set + deleted > 0 {
         let event = if deleted > 0 { "hdel" } else { "hexpire" };
-        c.db.changed(Class::Hash, event, key);
-        // One event, but each field counts as a change.
-        c.db.changes += set + deleted - 1;
+        c.db.changed_by(Class::Hash, event, key, set + deleted);
     }
     if deleted > 0 {
         c.db.delete_empty(key);

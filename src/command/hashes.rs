@@ -6,16 +6,18 @@
 
 use std::collections::HashSet;
 
-use super::error::{Error, NOT_A_FLOAT, Outcome, SYNTAX};
+use super::error::{Error, NOT_A_FLOAT, Outcome};
 use super::keyspace::Class;
-use super::options::{int, int_within, is, wrong_arity};
+use super::options::{draws, int, wrong_arity};
+use super::replies::{
+    Endless, begin_pair, begin_pairs, item as bulk, item_or_null as bulk_or_null,
+};
 use super::scan::{self, ScanOptions, Scanned};
 use super::spec::*;
 use super::{Args, Ctx};
 use crate::resp::Reply;
 use crate::server::Server;
 use crate::server::config::id;
-use crate::server::config::value::OutputClass;
 use crate::types::Value;
 use crate::types::hash::{Hash, Limits};
 use crate::types::listpack::Item;
@@ -212,7 +214,6 @@ const VALUE_NOT_A_FLOAT: Error = Error::new("ERR hash value is not a float");
 const OVERFLOW: Error = Error::new("ERR increment or decrement would overflow");
 const INFINITE: Error = Error::new("ERR value is NaN or Infinity");
 const NOT_FINITE: Error = Error::new("ERR increment would produce NaN or Infinity");
-const RANGE: Error = Error::new("ERR value is out of range");
 
 // ---------------------------------------------------------------- live fields
 
@@ -237,23 +238,6 @@ pub(super) fn live(hash: &Hash, now: i64) -> impl Iterator<Item = (Item<'_>, Ite
 pub(super) fn live_len(hash: &Hash, now: i64) -> usize {
     let due = if hash.has_due(now) { hash.due(now) } else { 0 };
     hash.len() - due
-}
-
-/// Writes a field or a value.
-#[inline]
-fn bulk(out: &mut Reply, item: Item<'_>) {
-    match item {
-        Item::Int(int) => out.bulk_int(int),
-        Item::Bytes(bytes) => out.bulk(bytes),
-    }
-}
-
-#[inline]
-fn bulk_or_null(out: &mut Reply, item: Option<Item<'_>>) {
-    match item {
-        Some(item) => bulk(out, item),
-        None => out.null(),
-    }
 }
 
 // ---------------------------------------------------------------- reading
@@ -310,6 +294,9 @@ fn hgetall(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
         c.out.map(0);
         return Ok(());
     };
+    if c.pace.too_slow(hash.len()) {
+        return Ok(());
+    }
     c.out.map(live_len(hash, now));
     for (field, value) in live(hash, now) {
         bulk(c.out, field);
@@ -339,6 +326,9 @@ fn halves(
         c.out.array(0);
         return Ok(());
     };
+    if c.pace.too_slow(hash.len()) {
+        return Ok(());
+    }
     c.out.array(live_len(hash, now));
     live(hash, now).for_each(|pair| bulk(c.out, half(pair)));
     Ok(())
@@ -377,32 +367,25 @@ fn hscan(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
 
 /// `HRANDFIELD key [count [WITHVALUES]]`
 fn hrandfield(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
-    if args.len() == 2 {
+    let Some((count, with_values)) = draws(args, "WITHVALUES")? else {
         return random_field(c, &args[1]);
-    }
-    let count = int_within(args, 2, -i64::MAX, i64::MAX)?;
-    let with_values = args.len() == 4 && is(&args[3], "WITHVALUES");
-    if args.len() > 3 && !with_values {
-        return Err(SYNTAX);
-    }
-    // The reply has two elements a field.
-    if with_values && !(-(i64::MAX / 2)..=i64::MAX / 2).contains(&count) {
-        return Err(RANGE);
-    }
+    };
     let now = c.db.now;
     let Some(hash) = c.db.fields(&args[1])?.filter(|_| count != 0) else {
         c.out.array(0);
         return Ok(());
     };
     let pool = Pool::of(hash, now, count.unsigned_abs() > 1);
-    let out = Drawn {
+    let mut endless = Endless::new(c.server, &c.session.client, c.out, count.unsigned_abs());
+    let drawn = Drawn {
         out: c.out,
         with_values,
-        most: c.server.config.output_limit(OutputClass::Normal).hard,
     };
     with_thread_rng(|rng| match usize::try_from(count) {
-        Ok(count) => draw_distinct(out, &pool, count, rng),
-        Err(_) => draw_any(out, &pool, count.unsigned_abs(), rng),
+        Ok(count) => draw_distinct(drawn, &pool, count, rng),
+        Err(_) => draw_any(drawn, &pool, count.unsigned_abs(), rng, |out| {
+            endless.goes_on(out)
+        }),
     });
     Ok(())
 }
@@ -460,21 +443,16 @@ impl<'a> Pool<'a> {
 struct Drawn<'a> {
     out: &'a mut Reply,
     with_values: bool,
-    /// Bytes at which the client is closed anyway; 0 for no limit.
-    most: u64,
 }
 
 impl Drawn<'_> {
     /// Announces so many fields: pairs are flat in RESP2 and nested in RESP3.
     fn begin(&mut self, fields: usize) {
-        let flat = self.with_values && !self.out.is_resp3();
-        self.out.array(if flat { 2 * fields } else { fields });
+        begin_pairs(self.out, fields, self.with_values);
     }
 
     fn pair(&mut self, (field, value): (Item<'_>, Item<'_>)) {
-        if self.with_values && self.out.is_resp3() {
-            self.out.array(2);
-        }
+        begin_pair(self.out, self.with_values);
         bulk(self.out, field);
         if self.with_values {
             bulk(self.out, value);
@@ -482,8 +460,14 @@ impl Drawn<'_> {
     }
 }
 
-/// Draws so many fields, any of them any number of times.
-fn draw_any(mut drawn: Drawn<'_>, pool: &Pool<'_>, count: u64, rng: &mut Rng) {
+/// Draws so many fields, any of them any number of times, or as many as `goes_on` lets it.
+fn draw_any(
+    mut drawn: Drawn<'_>,
+    pool: &Pool<'_>,
+    count: u64,
+    rng: &mut Rng,
+    mut goes_on: impl FnMut(&Reply) -> bool,
+) {
     // Only when every field is due, and then the hash is as good as gone.
     if pool.len() == 0 {
         drawn.begin(0);
@@ -493,8 +477,7 @@ fn draw_any(mut drawn: Drawn<'_>, pool: &Pool<'_>, count: u64, rng: &mut Rng) {
     drawn.begin(count as usize);
     for _ in 0..count {
         drawn.pair(pool.nth(rng.index(pool.len())));
-        // A client can ask for any number, and the reply has no other end.
-        if drawn.most > 0 && drawn.out.len() as u64 >= drawn.most {
+        if !goes_on(drawn.out) {
             break;
         }
     }
@@ -571,9 +554,7 @@ fn set_pairs(c: &mut Ctx<'_>, args: &Args<'_>) -> Outcome<usize> {
             new
         }
     };
-    c.db.changed(Class::Hash, "hset", key);
-    // One event, but each pair counts as a change.
-    c.db.changes += pairs as u64 - 1;
+    c.db.changed_by(Class::Hash, "hset", key, pairs);
     Ok(new)
 }
 
@@ -613,9 +594,7 @@ fn hdel(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
         empty = hash.is_empty();
     }
     if deleted > 0 {
-        c.db.changed(Class::Hash, "hdel", key);
-        // One event, but each field counts as a change.
-        c.db.changes += deleted as u64 - 1;
+        c.db.changed_by(Class::Hash, "hdel", key, deleted);
     }
     if empty {
         c.db.delete_empty(key);
@@ -722,7 +701,6 @@ mod tests {
             Drawn {
                 out: &mut out,
                 with_values: false,
-                most: 0,
             },
             rng,
         );
@@ -774,14 +752,23 @@ mod tests {
         let mut rng = Rng::new([1, 2]);
         let hash = hash(4, false);
         let pool = Pool::of(&hash, 1000, true);
-        let names = drawn(|out, rng| draw_any(out, &pool, 100, rng), &mut rng);
+        let names = drawn(
+            |out, rng| draw_any(out, &pool, 100, rng, |_| true),
+            &mut rng,
+        );
         assert_eq!(names.len(), 100);
         assert!(names.iter().all(|name| name == "1" || name == "2"));
         let mut gone = Hash::new();
         gone.set(b"f", b"v", LIMITS);
         gone.set_deadline(b"f", 1);
         let pool = Pool::of(&gone, 1, true);
-        assert!(drawn(|out, rng| draw_any(out, &pool, 100, rng), &mut rng).is_empty());
+        assert!(
+            drawn(
+                |out, rng| draw_any(out, &pool, 100, rng, |_| true),
+                &mut rng
+            )
+            .is_empty()
+        );
         assert!(drawn(|out, rng| draw_distinct(out, &pool, 5, rng), &mut rng).is_empty());
     }
 }

@@ -124,9 +124,9 @@ fn pfadd(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
     let add_all = |buffer: &mut Vec<u8>| {
         let mut raised = 0;
         for element in args.from(2) {
-            raised += u64::from(hll::add(buffer, element, sparse_max)?);
+            raised += usize::from(hll::add(buffer, element, sparse_max)?);
         }
-        Ok::<u64, Error>(raised)
+        Ok::<usize, Error>(raised)
     };
     let key = &args[1];
     let updates = match c.db.string_mut(key)? {
@@ -147,9 +147,7 @@ fn pfadd(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
         }
     };
     if updates > 0 {
-        c.db.changed(Class::String, "pfadd", key);
-        // One event, but every element counts as a change.
-        c.db.changes += updates - 1;
+        c.db.changed_by(Class::String, "pfadd", key, updates);
     }
     c.out.int(i64::from(updates > 0));
     Ok(())

@@ -16,7 +16,7 @@ use super::{Args, Ctx, Outcome, table};
 use crate::server::client::BLOCKED;
 use crate::server::config::id;
 use crate::server::{REDIS_VERSION, Server};
-use crate::store::Shard;
+use crate::store::{SHARDS, Shard};
 use crate::sys;
 use crate::util::clock::now_ms;
 use crate::util::num::bytes_to_human;
@@ -26,6 +26,7 @@ use crate::util::siphash::siphash12;
 pub const COMMANDS: &[Command] = &[Command::new("info", -1, info)
     .flags(LOADING.or(STALE))
     .acl(CAT_DANGEROUS)
+    .locking(Locking::None)
     .docs(
         Group::Server,
         "1.0.0",
@@ -62,6 +63,7 @@ const SECTIONS: &[Section] = &[
     section("Server", true, about_server),
     section("Clients", true, about_clients),
     section("Memory", true, about_memory),
+    section("Persistence", true, about_persistence),
     section("Stats", true, about_stats),
     section("Replication", true, about_replication),
     section("CPU", true, about_cpu),
@@ -88,26 +90,64 @@ impl Section {
 fn info(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
     // What this session has counted in the batch so far is to be seen as well.
     c.server.stats.pour(&mut c.session.tally);
-    let mut text = Text(String::with_capacity(4096));
-    for section in SECTIONS {
-        let wanted = match args.len() {
+    let wanted: Vec<&Section> = SECTIONS
+        .iter()
+        .filter(|section| match args.len() {
             1 => section.default,
             _ => args.from(1).any(|word| section.is_meant(word)),
-        };
-        if wanted {
-            if !text.0.is_empty() {
-                text.0.push_str("\r\n");
-            }
-            text.line(format_args!("# {}", section.title));
-            (section.write)(&mut text, c.server);
+        })
+        .collect();
+    let surveyed = ["Memory", "Keyspace"];
+    let survey = if wanted
+        .iter()
+        .any(|section| surveyed.contains(&section.title))
+    {
+        Survey::take(c)
+    } else {
+        Survey::default()
+    };
+    let mut text = Text(String::with_capacity(4096), survey);
+    for section in wanted {
+        if !text.0.is_empty() {
+            text.0.push_str("\r\n");
         }
+        text.line(format_args!("# {}", section.title));
+        (section.write)(&mut text, c.server);
     }
     c.out.verbatim("txt", text.0.as_bytes());
     Ok(())
 }
 
-/// The reply as it grows.
-struct Text(String);
+/// What has been found out about the databases, one shard after the other.
+#[derive(Default)]
+struct Survey {
+    databases: Vec<Keys>,
+    /// Bytes of the tables of all databases, without what their entries own.
+    tables: u64,
+}
+
+impl Survey {
+    fn take(c: &mut Ctx<'_>) -> Survey {
+        let (now, databases) = (now_ms(), c.server.store.databases());
+        let mut survey = Survey {
+            databases: vec![Keys::default(); databases],
+            tables: 0,
+        };
+        for number in 0..SHARDS {
+            c.db.in_shard(number, false, |db| {
+                let shard = db.locks.shard(number);
+                for (number, keys) in survey.databases.iter_mut().enumerate() {
+                    keys.add(shard, number, now);
+                    survey.tables += shard.db(number).memory() as u64;
+                }
+            });
+        }
+        survey
+    }
+}
+
+/// The reply as it grows, and what the databases have to tell.
+struct Text(String, Survey);
 
 impl Text {
     fn line(&mut self, line: impl Display) {
@@ -238,7 +278,7 @@ fn about_memory(text: &mut Text, server: &Server) {
         .iter()
         .map(|client| client.memory() as u64)
         .sum();
-    let overhead = startup + clients + tables_memory(server);
+    let overhead = startup + clients + text.1.tables;
     let dataset = used.saturating_sub(overhead);
     let percent = |part: u64, whole: u64| part as f64 * 100.0 / whole.max(1) as f64;
     text.bytes("used_memory", used);
@@ -315,16 +355,14 @@ fn scripts_memory(text: &mut Text) {
     text.bytes("used_memory_scripts", 0);
 }
 
-/// Bytes of the tables of all databases, without what their entries own.
-fn tables_memory(server: &Server) -> u64 {
-    let databases = server.store.databases();
-    let mut bytes = 0;
-    server.store.each_shard(|_, shard| {
-        bytes += (0..databases)
-            .map(|db| shard.db(db).memory() as u64)
-            .sum::<u64>();
-    });
-    bytes
+/// Nothing is written to disk yet, so the data set is as it was saved last only while it is as it
+/// was at the start.
+fn about_persistence(text: &mut Text, server: &Server) {
+    text.zeros(&["loading", "async_loading"]);
+    text.field("rdb_changes_since_last_save", server.stats.totals().changes);
+    text.field("rdb_bgsave_in_progress", 0);
+    text.field("rdb_last_save_time", server.started);
+    text.field("aof_enabled", 0);
 }
 
 fn about_stats(text: &mut Text, server: &Server) {
@@ -525,14 +563,8 @@ impl Keys {
 
 /// Redis estimates the average time to live from the keys that its expiry cycle meets; here it is
 /// that of a sample from each shard, and as there zero while no key with one has been met.
-fn about_keyspace(text: &mut Text, server: &Server) {
-    let now = now_ms();
-    let mut databases = vec![Keys::default(); server.store.databases()];
-    server.store.each_shard(|_, shard| {
-        for (number, keys) in databases.iter_mut().enumerate() {
-            keys.add(shard, number, now);
-        }
-    });
+fn about_keyspace(text: &mut Text, _: &Server) {
+    let databases = std::mem::take(&mut text.1.databases);
     for (number, keys) in databases
         .iter()
         .enumerate()
@@ -571,7 +603,7 @@ mod tests {
 
     #[test]
     fn fields_of_bytes_come_twice() {
-        let mut text = Text(String::new());
+        let mut text = Text(String::new(), Survey::default());
         text.bytes("used_memory", 2048);
         text.compare("ratio", "bytes", 1500, 2000);
         assert_eq!(

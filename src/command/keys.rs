@@ -309,7 +309,7 @@ fn move_name(c: &mut Ctx<'_>, from: &[u8], to: &[u8], nx: bool) -> Outcome<bool>
     c.db.delete(to, c.server.config.bool(id::LAZYFREE_LAZY_SERVER_DEL));
     c.db.put(to, value, key.deadline(), Some(key.access()));
     c.db.changed(Class::Generic, "rename_from", from);
-    c.db.changed(Class::Generic, "rename_to", to);
+    c.db.announce(Class::Generic, "rename_to", to);
     Ok(true)
 }
 
@@ -343,7 +343,7 @@ fn move_(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
         c.db.changed(Class::Generic, "move_from", key);
         c.db.within(to, |db| {
             db.put(key, entry.value, deadline, Some(access));
-            db.changed(Class::Generic, "move_to", key);
+            db.announce(Class::Generic, "move_to", key);
         });
     }
     c.out.int(1);

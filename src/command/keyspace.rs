@@ -13,6 +13,7 @@ use super::error::{Error, Outcome, WRONG_TYPE};
 use crate::server::Server;
 use crate::server::config::id;
 use crate::server::lazyfree::Garbage;
+use crate::server::watching::Held;
 use crate::store::access::Policy;
 use crate::store::entry::Entry;
 use crate::store::sweep::Swept;
@@ -93,6 +94,8 @@ pub struct Keyspace<'a> {
     pub changes: u64,
     /// Keys met under a shared lock although they have expired; removed once it is released.
     pub stale: Vec<(usize, Vec<u8>)>,
+    /// Whether the command is part of a transaction that is being carried out.
+    pub in_transaction: bool,
     /// What the client is to wait for.
     pub(super) request: Option<Request>,
     /// Keys that clients wait for and that have come to hold something, with their databases.
@@ -122,6 +125,7 @@ impl<'a> Keyspace<'a> {
             expired_fields: 0,
             changes: 0,
             stale: Vec::new(),
+            in_transaction: false,
             request: None,
             ready: VecDeque::new(),
             put_off: Vec::new(),
@@ -272,7 +276,7 @@ impl<'a> Keyspace<'a> {
             return false;
         };
         self.expired_fields += fields.expire_due(now, usize::MAX).len() as u64;
-        self.changed(Class::Hash, "hexpired", key);
+        self.announce(Class::Hash, "hexpired", key);
         self.delete_empty(key)
     }
 
@@ -302,6 +306,7 @@ impl<'a> Keyspace<'a> {
     }
 
     /// Deletes a key if it holds a collection of which nothing is left. Returns whether it did.
+    /// What emptied the collection has been counted as a change, so this is none.
     pub fn delete_empty(&mut self, key: &[u8]) -> bool {
         let empty = match self.get_mut(key) {
             Some(Value::List(list)) => list.is_empty(),
@@ -312,7 +317,7 @@ impl<'a> Keyspace<'a> {
         };
         if empty {
             self.delete(key, false);
-            self.changed(Class::Generic, "del", key);
+            self.announce(Class::Generic, "del", key);
         }
         empty
     }
@@ -406,14 +411,36 @@ impl<'a> Keyspace<'a> {
     }
 
     /// Notes that the command changed a key, with the event's class and name. Everything that
-    /// follows from a change hangs on this call.
-    pub fn changed(&mut self, _class: Class, _event: &'static str, _key: &[u8]) {
-        self.changes += 1;
+    /// follows from a change hangs on this call and its kind.
+    pub fn changed(&mut self, class: Class, event: &'static str, key: &[u8]) {
+        self.changed_by(class, event, key, 1);
+    }
+
+    /// The same for one event that stands for several changes, as of so many elements that came or
+    /// went: `INFO` counts each of them.
+    pub fn changed_by(&mut self, _class: Class, _event: &'static str, key: &[u8], count: usize) {
+        self.changes += count as u64;
+        self.touch(key);
+    }
+
+    /// The same for an event that is no change of its own: it goes with another one that counts.
+    pub fn announce(&mut self, class: Class, event: &'static str, key: &[u8]) {
+        self.changed_by(class, event, key, 0);
     }
 
     /// Notes a change that is no event: the value means what it meant, but its bytes are others.
-    pub fn changed_quietly(&mut self, _key: &[u8]) {
+    pub fn changed_quietly(&mut self, key: &[u8]) {
         self.changes += 1;
+        self.touch(key);
+    }
+
+    /// Tells those who watch a key that it has changed.
+    fn touch(&mut self, key: &[u8]) {
+        let hash = self.hash(key);
+        let watching = &self.server.watching;
+        if watching.any(shard_of(hash)) {
+            watching.touch(self.number, hash, key);
+        }
     }
 
     /// Empties a database, whose shards must all be held exclusively. Returns how many keys went.
@@ -421,6 +448,7 @@ impl<'a> Keyspace<'a> {
     pub fn flush(&mut self, number: usize, lazy: bool) -> usize {
         let mut keys = 0;
         for shard in 0..crate::store::SHARDS {
+            self.touch_all(shard, number, None);
             let db = self.locks.shard_mut(shard).take(number);
             keys += db.len();
             if db.is_empty() {
@@ -434,6 +462,21 @@ impl<'a> Keyspace<'a> {
         }
         self.changes += keys as u64;
         keys
+    }
+
+    /// Tells those who watch keys of a database, before it is emptied or its content replaced by
+    /// that of another: keys that exist in neither do not change.
+    fn touch_all(&mut self, shard: usize, number: usize, other: Option<usize>) {
+        for (hash, key) in self.server.watching.keys(shard, number) {
+            let part = self.locks.shard(shard);
+            let held = |db: usize| match part.db(db).get(hash, &key) {
+                None => Held::Nothing,
+                Some(entry) if entry.key.is_expired(self.now) => Held::Stale,
+                Some(_) => Held::Value,
+            };
+            let watching = &self.server.watching;
+            watching.replaced(number, hash, &key, held(number), other.map(held));
+        }
     }
 
     /// Runs with another database as the current one.
@@ -543,6 +586,8 @@ impl<'a> Keyspace<'a> {
     /// Exchanges two databases, of which every shard must be held exclusively.
     pub fn swap(&mut self, a: usize, b: usize) {
         for shard in 0..crate::store::SHARDS {
+            self.touch_all(shard, a, Some(b));
+            self.touch_all(shard, b, Some(a));
             self.locks.shard_mut(shard).swap(a, b);
             for number in [a, b] {
                 for key in self.server.blocking.keys(shard, number) {
@@ -605,6 +650,10 @@ impl<'a> Keyspace<'a> {
         }
         let gone = db.remove(hash, key);
         self.expired += 1;
+        let watching = &self.server.watching;
+        if watching.any(shard_of(hash)) {
+            watching.expired(self.number, hash, key);
+        }
         if let Some(entry) = gone {
             let lazy = self.server.config.bool(id::LAZYFREE_LAZY_EXPIRE);
             self.server.lazyfree.free_value(entry.value, lazy);
@@ -660,14 +709,29 @@ impl Arrival {
 /// Notes what the sweeper has removed from a shard; the place for what follows from an expiry. For
 /// a key of its own that is the event `expired`, for fields `hexpired`, and `del` when they were
 /// the last of their hash.
-pub fn swept(server: &Server, swept: Swept) {
+pub fn swept(server: &Server, db: usize, swept: Swept) {
+    let touch = |key: &[u8]| {
+        let hash = server.store.hash(key);
+        if server.watching.any(shard_of(hash)) {
+            server.watching.touch(db, hash, key);
+        }
+    };
     let entry = match swept {
         Swept::Key(entry) => {
             server.stats.expired(1);
+            let key = entry.key.bytes();
+            let hash = server.store.hash(key);
+            if server.watching.any(shard_of(hash)) {
+                server.watching.expired(db, hash, key);
+            }
             entry
         }
-        Swept::Fields(_, fields) => return server.stats.expired_fields(fields.len() as u64),
+        Swept::Fields(key, fields) => {
+            touch(&key);
+            return server.stats.expired_fields(fields.len() as u64);
+        }
         Swept::Hash(entry, fields) => {
+            touch(entry.key.bytes());
             server.stats.expired_fields(fields.len() as u64);
             entry
         }

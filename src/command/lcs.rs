@@ -71,8 +71,11 @@ impl Wanted {
 fn lcs(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
     let (a, b) = (text(c, &args[1]), text(c, &args[2]));
     let (a, b) = (a?, b?);
-    // From here on the work is on copies and may take long: others may have the keys.
-    c.db.locks = Locks::none();
+    // From here on the work is on copies and may take long: others may have the keys, unless this
+    // is part of a transaction.
+    if !c.db.in_transaction {
+        c.db.locks = Locks::none();
+    }
     let wanted = Wanted::read(args)?;
     check_size(
         a.len(),

@@ -4,12 +4,11 @@
 //! What they do is in functions that take the keyspace and a reply, since the blocking forms do
 //! the same, often on behalf of a client that is not the one whose command runs.
 
-use std::ops::Range;
-
-use super::error::{Error, Outcome, SYNTAX};
+use super::error::{Outcome, SYNTAX};
 use super::keyspace::{Class, Keyspace};
-use super::lists::{element, limits, push_event, remove};
-use super::options::{int_or, is, positive, wrong_arity};
+use super::lists::{limits, push_event, remove};
+use super::options::{PopMany, is, positive, wrong_arity};
+use super::replies::item as element;
 use super::spec::*;
 use super::{Args, Ctx};
 use crate::resp::Reply;
@@ -84,9 +83,6 @@ pub const COMMANDS: &[Command] = &[
         .deprecated("6.2.0", "`LMOVE` with the `RIGHT` and `LEFT` arguments"),
 ];
 
-const NO_KEYS: Error = Error::new("ERR numkeys should be greater than 0");
-const NO_COUNT: Error = Error::new("ERR count should be greater than 0");
-
 // ---------------------------------------------------------------- for the blocking forms as well
 
 /// The end that LEFT or RIGHT names.
@@ -94,12 +90,14 @@ const NO_COUNT: Error = Error::new("ERR count should be greater than 0");
 /// # Errors
 /// A syntax error for another word.
 pub(super) fn end(word: &[u8]) -> Outcome<End> {
-    if is(word, "LEFT") {
-        Ok(End::Head)
-    } else if is(word, "RIGHT") {
-        Ok(End::Tail)
-    } else {
-        Err(SYNTAX)
+    from_keyword(word).ok_or(SYNTAX)
+}
+
+fn from_keyword(word: &[u8]) -> Option<End> {
+    match word {
+        _ if is(word, "LEFT") => Some(End::Head),
+        _ if is(word, "RIGHT") => Some(End::Tail),
+        _ => None,
     }
 }
 
@@ -121,7 +119,7 @@ pub(super) fn pop_one(
     let popped = list.pop(end, &limits, |item| element(out, item));
     let emptied = list.is_empty();
     if popped.is_some() {
-        popped_from(db, key, end, emptied);
+        popped_from(db, key, end, 1, emptied);
     }
     Ok(popped.is_some())
 }
@@ -192,17 +190,17 @@ fn pop_behind(
         list.remove_range(first, count, &limits);
     }
     // A list of which nothing is left goes as a whole.
-    popped_from(db, key, end, count == len);
+    popped_from(db, key, end, count, count == len);
     Ok(true)
 }
 
-/// Says that elements were taken from a list, and removes it if none is to stay.
-fn popped_from(db: &mut Keyspace<'_>, key: &[u8], end: End, emptied: bool) {
+/// Says that `count` elements were taken from a list, and removes it if none is to stay.
+fn popped_from(db: &mut Keyspace<'_>, key: &[u8], end: End, count: usize, emptied: bool) {
     let event = match end {
         End::Head => "lpop",
         End::Tail => "rpop",
     };
-    db.changed(Class::List, event, key);
+    db.changed_by(Class::List, event, key, count);
     if emptied {
         remove(db, key);
     }
@@ -229,8 +227,9 @@ pub(super) fn move_one(
             return Ok(None);
         };
         list.push(to, &moved, &limits);
-        db.changed(Class::List, push_event(to), destination);
-        popped_from(db, source, from, false);
+        // A move counts as one change, that of taking the element.
+        db.announce(Class::List, push_event(to), destination);
+        popped_from(db, source, from, 1, false);
         return Ok(Some(moved));
     }
     // Copied first and removed at last: the destination may refuse it.
@@ -249,25 +248,17 @@ pub(super) fn move_one(
             db.add(destination, Value::List(list));
         }
     }
-    db.changed(Class::List, push_event(to), destination);
+    db.announce(Class::List, push_event(to), destination);
     if let Some(list) = db.list_mut(source)? {
         list.pop(from, &limits, |_| ());
         let emptied = list.is_empty();
-        popped_from(db, source, from, emptied);
+        popped_from(db, source, from, 1, emptied);
     }
     Ok(Some(moved))
 }
 
 /// What LMPOP and BLMPOP are asked to do.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Mpop {
-    /// Which arguments are keys.
-    pub keys: Range<usize>,
-    /// From which end to take.
-    pub end: End,
-    /// How many elements at most; at least one.
-    pub count: usize,
-}
+pub(super) type Mpop = PopMany<End>;
 
 impl Mpop {
     /// Reads `numkeys key [key ...] LEFT|RIGHT [COUNT count]` from the argument `from` on.
@@ -275,29 +266,7 @@ impl Mpop {
     /// # Errors
     /// Numbers below one, and syntax errors.
     pub fn read(args: &Args<'_>, from: usize) -> Outcome<Mpop> {
-        let keys = natural(args, from, NO_KEYS)?;
-        let first = from + 1;
-        let at = first
-            .checked_add(keys)
-            .filter(|&at| at < args.len())
-            .ok_or(SYNTAX)?;
-        let end = end(&args[at])?;
-        let count = match args.get(at + 1) {
-            None => 1,
-            Some(word) if is(word, "COUNT") && args.len() > at + 2 => {
-                let count = natural(args, at + 2, NO_COUNT)?;
-                if args.len() > at + 3 {
-                    return Err(SYNTAX);
-                }
-                count
-            }
-            Some(_) => return Err(SYNTAX),
-        };
-        Ok(Mpop {
-            keys: first..at,
-            end,
-            count,
-        })
+        PopMany::parse(args, from, from_keyword)
     }
 
     /// Takes elements from the first list that exists and replies with its key and them. Returns
@@ -313,15 +282,6 @@ impl Mpop {
         }
         Ok(false)
     }
-}
-
-/// The integer at `index`, one or more; `error` for anything else.
-fn natural(args: &Args<'_>, index: usize, error: Error) -> Outcome<usize> {
-    let number = int_or(args, index, error.clone())?;
-    usize::try_from(number)
-        .ok()
-        .filter(|&number| number > 0)
-        .ok_or(error)
 }
 
 // ---------------------------------------------------------------- the commands
@@ -378,8 +338,12 @@ fn rpoplpush(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
 
 #[cfg(test)]
 mod tests {
+    use super::super::error::Error;
+    use super::super::options::NO_KEYS;
     use super::*;
     use crate::resp::OwnedArgs;
+
+    const NO_COUNT: Error = Error::new("ERR count should be greater than 0");
 
     fn read(words: &str, from: usize) -> Outcome<Mpop> {
         Mpop::read(&OwnedArgs::new(words.split_whitespace()).args(), from)

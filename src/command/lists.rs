@@ -8,14 +8,13 @@ use std::sync::atomic::Ordering;
 
 use super::error::{Error, NO_SUCH_KEY, Outcome, SYNTAX};
 use super::keyspace::{Class, Keyspace};
-use super::options::{int, int_or, int_within, is};
+use super::options::{int, int_or, int_within, is, span};
+use super::replies::item as element;
 use super::spec::*;
 use super::{Args, Ctx};
-use crate::resp::Reply;
 use crate::server::Server;
 use crate::server::config::id;
 use crate::types::Value;
-use crate::types::listpack::Item;
 use crate::types::quicklist::{End, Limits, List};
 
 /// The rows of this family.
@@ -180,15 +179,6 @@ pub(super) fn limits(server: &Server) -> Limits {
     )
 }
 
-/// Writes an element as a bulk string.
-#[inline]
-pub(super) fn element(out: &mut Reply, item: Item<'_>) {
-    match item {
-        Item::Int(int) => out.bulk_int(int),
-        Item::Bytes(bytes) => out.bulk(bytes),
-    }
-}
-
 /// The event of a push at an end.
 pub(super) fn push_event(end: End) -> &'static str {
     match end {
@@ -197,11 +187,11 @@ pub(super) fn push_event(end: End) -> &'static str {
     }
 }
 
-/// Removes a list of which no element is to stay, and says so.
+/// Removes a list of which no element is to stay, and says so; the elements have been counted.
 pub(super) fn remove(db: &mut Keyspace<'_>, key: &[u8]) {
     let lazy = db.server.config.bool(id::LAZYFREE_LAZY_SERVER_DEL);
     db.delete(key, lazy);
-    db.changed(Class::Generic, "del", key);
+    db.announce(Class::Generic, "del", key);
 }
 
 // ---------------------------------------------------------------- pushing
@@ -247,7 +237,7 @@ fn push(c: &mut Ctx<'_>, args: &Args<'_>, end: End, only_existing: bool) -> Outc
             len
         }
     };
-    c.db.changed(Class::List, push_event(end), key);
+    c.db.changed_by(Class::List, push_event(end), key, args.len() - 2);
     c.out.count(len);
     Ok(())
 }
@@ -300,23 +290,14 @@ fn lrange(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
         c.out.array(0);
         return Ok(());
     };
-    let (start, count) = span(start, stop, list.len());
-    c.out.array(count);
-    list.walk(start, count, false)
+    let span = span(start, stop, list.len());
+    if c.pace.too_slow(span.len()) {
+        return Ok(());
+    }
+    c.out.array(span.len());
+    list.walk(span.start, span.len(), false)
         .for_each(|item| element(c.out, item));
     Ok(())
-}
-
-/// The first index and the number of elements between two indexes, both included, in a list of
-/// `len` elements; negative ones count from the end.
-fn span(start: i64, stop: i64, len: usize) -> (usize, usize) {
-    let len = len as i64;
-    let from_head = |index: i64| if index < 0 { index + len } else { index };
-    let (start, stop) = (from_head(start).max(0), from_head(stop).min(len - 1));
-    if start > stop {
-        return (0, 0);
-    }
-    (start as usize, (stop - start + 1) as usize)
 }
 
 /// What LPOS is asked to find.
@@ -414,7 +395,7 @@ fn lrem(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
     let removed = list.remove_matching(&args[3], count, &limits);
     let emptied = list.is_empty();
     if removed > 0 {
-        c.db.changed(Class::List, "lrem", key);
+        c.db.changed_by(Class::List, "lrem", key, removed);
     }
     if emptied {
         remove(&mut c.db, key);
@@ -431,13 +412,14 @@ fn ltrim(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
         c.out.ok();
         return Ok(());
     };
-    let (start, kept) = span(start, stop, list.len());
-    if kept > 0 {
-        list.trim(start, kept, &limits);
+    let len = list.len();
+    let kept = span(start, stop, len);
+    if !kept.is_empty() {
+        list.trim(kept.start, kept.len(), &limits);
     }
     // Said even where every element stays, as in Redis.
-    c.db.changed(Class::List, "ltrim", key);
-    if kept == 0 {
+    c.db.changed_by(Class::List, "ltrim", key, len - kept.len());
+    if kept.is_empty() {
         remove(&mut c.db, key);
     }
     c.out.ok();
@@ -449,26 +431,6 @@ mod tests {
     use super::*;
     use crate::command::error::NOT_AN_INTEGER;
     use crate::resp::OwnedArgs;
-
-    #[test]
-    fn spans_between_indexes() {
-        for (start, stop, expected) in [
-            (0, -1, (0, 5)),
-            (1, 2, (1, 2)),
-            (-2, -1, (3, 2)),
-            (-100, 100, (0, 5)),
-            (4, 4, (4, 1)),
-            (5, 9, (0, 0)),
-            (3, 2, (0, 0)),
-            (0, -6, (0, 0)),
-            (-1, -2, (0, 0)),
-            (i64::MIN, i64::MAX, (0, 5)),
-            (i64::MAX, i64::MIN, (0, 0)),
-        ] {
-            assert_eq!(span(start, stop, 5), expected, "{start} {stop}");
-        }
-        assert_eq!(span(0, -1, 0), (0, 0));
-    }
 
     fn search(words: &str) -> Outcome<Search> {
         let mut owned = OwnedArgs::new(format!("LPOS k e {words}").split_whitespace());

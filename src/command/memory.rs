@@ -29,6 +29,7 @@ pub const COMMANDS: &[Command] = &[Command::new("memory", -2, super::container)
 
 const MEMORY_SUBCOMMANDS: &[Command] = &[
     Command::new("doctor", 2, memory_doctor)
+        .locking(Locking::None)
         .docs(
             Group::Server,
             "4.0.0",
@@ -69,6 +70,7 @@ const MEMORY_SUBCOMMANDS: &[Command] = &[
         )
         .tips(&["request_policy:all_shards", "response_policy:all_succeeded"]),
     Command::new("stats", 2, memory_stats)
+        .locking(Locking::None)
         .docs(
             Group::Server,
             "4.0.0",

@@ -23,6 +23,7 @@ mod command_docs;
 mod config;
 mod connection;
 mod debug;
+mod debug_digest;
 mod debug_values;
 mod expire;
 mod flush;
@@ -41,17 +42,20 @@ mod lists;
 mod lolwut;
 mod memory;
 mod options;
+mod replies;
 mod scan;
 mod server;
 mod set_algebra;
 mod sets;
 mod sort;
 mod strings;
+pub mod transactions;
 mod zset_algebra;
 mod zset_pops;
 mod zset_ranges;
 mod zsets;
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 pub use crate::resp::Args;
@@ -74,6 +78,37 @@ pub struct Ctx<'a> {
     pub db: Keyspace<'a>,
     /// The command's row.
     pub row: &'static Row,
+    /// Whether it may take long here.
+    pub pace: Pace,
+}
+
+/// Work on more elements than this is done on a thread of the client's own: about a millisecond.
+const LONG: usize = 20_000;
+
+/// Where a command is carried out, as far as that limits how long it may take.
+pub struct Pace {
+    /// Whether the thread serves other clients as well.
+    shared: bool,
+    /// Whether the command is to be carried out anew, on a thread of the client's own.
+    elsewhere: Cell<bool>,
+}
+
+impl Pace {
+    fn new(shared: bool) -> Pace {
+        Pace {
+            shared,
+            elsewhere: Cell::new(false),
+        }
+    }
+
+    /// Whether the command, which is about to work on so many elements, must not do so here, as it
+    /// would hold up other clients. The handler then returns at once, with nothing changed; it is
+    /// called again on a thread of the client's own.
+    pub fn too_slow(&self, elements: usize) -> bool {
+        let slow = self.shared && elements > LONG;
+        self.elsewhere.set(slow);
+        slow
+    }
 }
 
 /// Carries a command out: writes its reply, or returns the error that replaces whatever it had
@@ -110,6 +145,7 @@ pub const FAMILIES: &[&[spec::Command]] = &[
     sets::COMMANDS,
     sort::COMMANDS,
     strings::COMMANDS,
+    transactions::COMMANDS,
     zset_algebra::COMMANDS,
     zset_pops::COMMANDS,
     zset_ranges::COMMANDS,

@@ -2,6 +2,8 @@
 //!
 //! Error texts are those of Redis; relies on [`crate::util`] for the numbers themselves.
 
+use std::ops::Range;
+
 use super::error::{Error, NOT_AN_INTEGER, Outcome, SYNTAX};
 use crate::resp::Args;
 use crate::util::num;
@@ -51,6 +53,111 @@ pub fn int_within(args: &Args<'_>, index: usize, least: i64, most: i64) -> Outco
     Err(Error::text(format!(
         "ERR value is out of range, value must between {least} and {most}"
     )))
+}
+
+/// The integer at `index`, one or more; `error` for anything else.
+///
+/// # Errors
+/// The given one. A missing argument is a syntax error.
+pub fn natural(args: &Args<'_>, index: usize, error: Error) -> Outcome<usize> {
+    let number = int_or(args, index, error.clone())?;
+    usize::try_from(number)
+        .ok()
+        .filter(|&number| number > 0)
+        .ok_or(error)
+}
+
+/// The value of LIMIT, where SINTERCARD and ZINTERCARD stop; 0 for no limit.
+///
+/// # Errors
+/// `ERR LIMIT can't be negative`, for what is no integer as well.
+pub fn limit(args: &Args<'_>, index: usize) -> Outcome<usize> {
+    const NEGATIVE: Error = Error::new("ERR LIMIT can't be negative");
+    let limit = int_or(args, index, NEGATIVE)?;
+    usize::try_from(limit).map_err(|_| NEGATIVE)
+}
+
+/// What `numkeys` below one is answered with where the keys are counted.
+pub const NO_KEYS: Error = Error::new("ERR numkeys should be greater than 0");
+
+/// What LMPOP, ZMPOP and their blocking forms are asked for; `E` are the ends of the type.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PopMany<E> {
+    /// Which arguments are keys.
+    pub keys: Range<usize>,
+    /// From which end to take.
+    pub end: E,
+    /// How many to take at most; at least one.
+    pub count: usize,
+}
+
+impl<E> PopMany<E> {
+    /// Reads `numkeys key [key ...] end [COUNT count]` from the argument `from` on.
+    ///
+    /// # Errors
+    /// Numbers below one, and syntax errors.
+    pub fn parse(
+        args: &Args<'_>,
+        from: usize,
+        end: impl Fn(&[u8]) -> Option<E>,
+    ) -> Outcome<PopMany<E>> {
+        const NO_COUNT: Error = Error::new("ERR count should be greater than 0");
+        let keys = natural(args, from, NO_KEYS)?;
+        let first = from + 1;
+        let at = first.checked_add(keys).ok_or(SYNTAX)?;
+        let end = args.get(at).and_then(end).ok_or(SYNTAX)?;
+        let count = match args.get(at + 1) {
+            None => 1,
+            Some(word) if is(word, "COUNT") && args.len() > at + 2 => {
+                // A number that is no count is found before what follows it.
+                let count = natural(args, at + 2, NO_COUNT)?;
+                if args.len() > at + 3 {
+                    return Err(SYNTAX);
+                }
+                count
+            }
+            Some(_) => return Err(SYNTAX),
+        };
+        Ok(PopMany {
+            keys: first..at,
+            end,
+            count,
+        })
+    }
+}
+
+/// What HRANDFIELD and ZRANDMEMBER are asked for: how many (below zero: any of them any number of
+/// times), and whether with what `word` stands for. `None` without a count.
+///
+/// # Errors
+/// A count out of range, and syntax errors.
+pub fn draws(args: &Args<'_>, word: &str) -> Outcome<Option<(i64, bool)>> {
+    if args.len() < 3 {
+        return Ok(None);
+    }
+    let count = int_within(args, 2, -i64::MAX, i64::MAX)?;
+    let paired = match args.get(3) {
+        None => false,
+        Some(arg) if args.len() == 4 && is(arg, word) => true,
+        Some(_) => return Err(SYNTAX),
+    };
+    // The reply may have two elements each.
+    if paired && !(-(i64::MAX / 2)..=i64::MAX / 2).contains(&count) {
+        return Err(Error::new("ERR value is out of range"));
+    }
+    Ok(Some((count, paired)))
+}
+
+/// The positions from `start` to `stop`, both included, in something of this length; negative ones
+/// count from the end.
+pub fn span(start: i64, stop: i64, len: usize) -> Range<usize> {
+    let len = len as i64;
+    let from_head = |index: i64| if index < 0 { index + len } else { index };
+    let (start, stop) = (from_head(start).max(0), from_head(stop).min(len - 1));
+    if start > stop {
+        return 0..0;
+    }
+    start as usize..stop as usize + 1
 }
 
 /// The error for an expiry that makes no sense; `command` is the row's name.
@@ -222,6 +329,52 @@ mod tests {
         assert_eq!(expiry.note(Expiry::KeepTtl), Err(SYNTAX));
         assert_eq!(expiry.read(&args, 0), Err(SYNTAX));
         assert_eq!(expiry.deadline(&args, 5, "set"), Ok(None));
+    }
+
+    #[test]
+    fn spans_between_indexes() {
+        for (start, stop, expected) in [
+            (0, -1, 0..5),
+            (1, 2, 1..3),
+            (-2, -1, 3..5),
+            (-100, 100, 0..5),
+            (4, 4, 4..5),
+            (5, 9, 0..0),
+            (3, 2, 0..0),
+            (0, -6, 0..0),
+            (-1, -2, 0..0),
+            (i64::MIN, i64::MAX, 0..5),
+            (i64::MAX, i64::MIN, 0..0),
+        ] {
+            assert_eq!(span(start, stop, 5), expected, "{start} {stop}");
+        }
+        assert_eq!(span(0, -1, 0), 0..0);
+    }
+
+    #[test]
+    fn how_many_to_draw() {
+        let read = |line: &str| {
+            let mut owned = OwnedArgs::new(line.split(' '));
+            draws(&owned.args(), "WITHSCORES")
+        };
+        let half = i64::MAX / 2;
+        assert_eq!(read("ZRANDMEMBER k"), Ok(None));
+        assert_eq!(read("ZRANDMEMBER k -7"), Ok(Some((-7, false))));
+        assert_eq!(read("ZRANDMEMBER k 0 withscores"), Ok(Some((0, true))));
+        let least = format!("ZRANDMEMBER k -{half} WITHSCORES");
+        assert_eq!(read(&least), Ok(Some((-half, true))));
+        for line in [
+            format!("ZRANDMEMBER k -{} WITHSCORES", half + 1),
+            format!("ZRANDMEMBER k {} WITHSCORES", half + 1),
+        ] {
+            let range = Error::new("ERR value is out of range");
+            assert_eq!(read(&line), Err(range), "{line}");
+        }
+        assert!(read("ZRANDMEMBER k -9223372036854775808").is_err());
+        assert_eq!(read("ZRANDMEMBER k x WITHSCORES"), Err(NOT_AN_INTEGER));
+        for line in ["ZRANDMEMBER k 1 WITHVALUES", "ZRANDMEMBER k 1 WITHSCORES x"] {
+            assert_eq!(read(line), Err(SYNTAX), "{line}");
+        }
     }
 
     #[test]

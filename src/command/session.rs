@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::table::Row;
+use super::transactions::{Transaction, Watches};
 use crate::server::Server;
 use crate::server::blocking::Waiter;
 use crate::server::client::Client;
@@ -43,6 +44,10 @@ pub struct Session {
     pub clock: Clock,
     /// What it waits for, from its registration until its thread goes to sleep.
     pub(super) waiter: Option<Arc<Waiter>>,
+    /// The commands queued since MULTI.
+    pub transaction: Option<Transaction>,
+    /// The keys it watches.
+    pub watches: Option<Watches>,
     /// The last command looked up and the name it was found under; clients repeat themselves.
     pub(super) found: Option<(Vec<u8>, &'static Row)>,
 }
@@ -61,6 +66,8 @@ impl Session {
             tally: Tally::default(),
             clock: Clock::now(),
             waiter: None,
+            transaction: None,
+            watches: None,
             found: None,
         }
     }

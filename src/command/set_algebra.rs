@@ -10,8 +10,9 @@ use std::ops::Range;
 
 use super::error::{Error, Outcome, SYNTAX, WRONG_TYPE};
 use super::keyspace::Class;
-use super::options::{int_or, is};
-use super::sets::{bulk, limits};
+use super::options::{NO_KEYS, is, limit, natural};
+use super::replies::item as bulk;
+use super::sets::limits;
 use super::spec::*;
 use super::{Args, Ctx, Keyspace};
 use crate::resp::Reply;
@@ -113,9 +114,7 @@ pub const COMMANDS: &[Command] = &[
         .args("destination:key key#1..."),
 ];
 
-const NO_KEYS: Error = Error::new("ERR numkeys should be greater than 0");
 const TOO_MANY_KEYS: Error = Error::new("ERR Number of keys can't be greater than number of args");
-const NEGATIVE_LIMIT: Error = Error::new("ERR LIMIT can't be negative");
 
 /// Up to so many sets, a union that is not stored asks for each member whether an earlier set has
 /// had it, instead of gathering the members.
@@ -135,6 +134,17 @@ fn sets_of<'d>(
             None => Ok(None),
         })
         .collect()
+}
+
+/// What an intersection has to look at: the members of the smallest set, in each of the sets.
+fn least(sets: &[&Set]) -> usize {
+    let smallest = sets.iter().map(|set| set.len()).min().unwrap_or(0);
+    smallest.saturating_mul(sets.len())
+}
+
+/// The members of all sets together.
+fn total<'s>(sets: impl IntoIterator<Item = &'s Set>) -> usize {
+    sets.into_iter().map(Set::len).sum()
 }
 
 /// Stores a result in the first argument's key and replies with its size.
@@ -158,6 +168,9 @@ fn sinter(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
         c.out.set(0);
         return Ok(());
     };
+    if c.pace.too_slow(least(&sets)) {
+        return Ok(());
+    }
     let start = c.out.begin_deferred();
     let mut found = 0;
     intersect(&sets, |member| {
@@ -171,39 +184,42 @@ fn sinter(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
 
 /// `SINTERCARD numkeys key [key ...] [LIMIT limit]`
 fn sintercard(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
-    let count = int_or(args, 1, NO_KEYS)?;
-    let count = usize::try_from(count).ok().filter(|&count| count > 0);
-    let count = count.ok_or(NO_KEYS)?;
+    let count = natural(args, 1, NO_KEYS)?;
     if count > args.len() - 2 {
         return Err(TOO_MANY_KEYS);
     }
-    let mut limit = 0;
+    let mut most = 0;
     let mut at = 2 + count;
     while at < args.len() {
         if !is(&args[at], "LIMIT") {
             return Err(SYNTAX);
         }
-        limit = int_or(args, at + 1, NEGATIVE_LIMIT)?;
-        if limit < 0 {
-            return Err(NEGATIVE_LIMIT);
-        }
+        most = limit(args, at + 1)?;
         at += 2;
     }
     let mut found = 0;
     if let Some(sets) = all_there(sets_of(&mut c.db, args, 2..2 + count)?) {
+        if most == 0 && c.pace.too_slow(least(&sets)) {
+            return Ok(());
+        }
         // No limit, 0, is never reached: the first member makes 1.
         intersect(&sets, |_| {
             found += 1;
-            found != limit
+            found != most
         });
     }
-    c.out.int(found);
+    c.out.count(found);
     Ok(())
 }
 
 fn sinterstore(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
     let limits = limits(c.server);
     let sets = all_there(sets_of(&mut c.db, args, 2..args.len())?);
+    if let Some(sets) = &sets
+        && c.pace.too_slow(least(sets))
+    {
+        return Ok(());
+    }
     let result = sets.map(|sets| {
         let mut found = Vec::new();
         intersect(&sets, |member| {
@@ -261,6 +277,9 @@ fn reply_with(out: &mut Reply, set: &Set) {
 fn sunion(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
     let limits = limits(c.server);
     let sets = different(&sets_of(&mut c.db, args, 1..args.len())?);
+    if c.pace.too_slow(total(sets.iter().copied())) {
+        return Ok(());
+    }
     if let [set] = sets[..] {
         reply_with(c.out, set);
         return Ok(());
@@ -287,6 +306,9 @@ fn sunion(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
 fn sunionstore(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
     let limits = limits(c.server);
     let sets = different(&sets_of(&mut c.db, args, 2..args.len())?);
+    if c.pace.too_slow(total(sets.iter().copied())) {
+        return Ok(());
+    }
     let result = union(&sets, limits);
     store(c, args, Some(result), "sunionstore");
     Ok(())
@@ -351,7 +373,11 @@ impl<'d> Difference<'d> {
 
 fn sdiff(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
     let limits = limits(c.server);
-    let Some(work) = Difference::new(&sets_of(&mut c.db, args, 1..args.len())?) else {
+    let sets = sets_of(&mut c.db, args, 1..args.len())?;
+    if c.pace.too_slow(total(sets.iter().copied().flatten())) {
+        return Ok(());
+    }
+    let Some(work) = Difference::new(&sets) else {
         c.out.set(0);
         return Ok(());
     };
@@ -371,7 +397,11 @@ fn sdiff(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
 
 fn sdiffstore(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
     let mut limits = limits(c.server);
-    let work = Difference::new(&sets_of(&mut c.db, args, 2..args.len())?);
+    let sets = sets_of(&mut c.db, args, 2..args.len())?;
+    if c.pace.too_slow(total(sets.iter().copied().flatten())) {
+        return Ok(());
+    }
+    let work = Difference::new(&sets);
     let result = work.map(|work| {
         if work.by_removal {
             return work.remove(limits);

@@ -7,20 +7,16 @@
 use super::error::{Outcome, SYNTAX};
 use super::keyspace::Class;
 use super::options::{int_within, positive};
+use super::replies::{Endless, item as bulk};
 use super::scan::{self, ScanOptions, Scanned};
 use super::spec::*;
 use super::{Args, Ctx};
-use crate::log_warning;
 use crate::resp::Reply;
 use crate::server::Server;
-use crate::server::client::CLOSE_ASAP;
 use crate::server::config::id;
-use crate::server::config::value::OutputClass;
 use crate::types::Value;
-use crate::types::listpack::Item;
 use crate::types::set::{Limits, Set};
 use crate::util::random::with_thread_rng;
-use std::sync::atomic::Ordering;
 
 /// The rows of this family.
 pub const COMMANDS: &[Command] = &[
@@ -147,9 +143,6 @@ pub const COMMANDS: &[Command] = &[
         .tips(&["nondeterministic_output"]),
 ];
 
-/// After so many members a reply with repetitions looks whether it may go on.
-const CHECKED: usize = 1024;
-
 /// Up to where sets are kept in a compact form.
 pub(super) fn limits(server: &Server) -> Limits {
     Limits {
@@ -159,25 +152,15 @@ pub(super) fn limits(server: &Server) -> Limits {
     }
 }
 
-/// Writes a member as a bulk string.
-#[inline]
-pub(super) fn bulk(out: &mut Reply, member: Item<'_>) {
-    match member {
-        Item::Int(int) => out.bulk_int(int),
-        Item::Bytes(bytes) => out.bulk(bytes),
-    }
-}
-
 /// Announces that `count` members, at least one, came or went; each counts as a change.
 fn changed(c: &mut Ctx<'_>, event: &'static str, key: &[u8], count: usize) {
-    c.db.changed(Class::Set, event, key);
-    c.db.changes += count as u64 - 1;
+    c.db.changed_by(Class::Set, event, key, count);
 }
 
 /// Deletes the key of a set of which nothing is left.
 fn drop_empty(c: &mut Ctx<'_>, key: &[u8], lazy: bool) {
     c.db.delete(key, lazy);
-    c.db.changed(Class::Generic, "del", key);
+    c.db.announce(Class::Generic, "del", key);
 }
 
 // ---------------------------------------------------------------- in and out
@@ -301,6 +284,7 @@ fn smismember(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
 
 fn smembers(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
     match c.db.members(&args[1])? {
+        Some(set) if c.pace.too_slow(set.len()) => {}
         Some(set) => {
             c.out.set(set.len());
             set.iter().for_each(|member| bulk(c.out, member));
@@ -413,33 +397,12 @@ fn random_many(c: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
         return Ok(());
     }
     c.out.array(wanted);
-    let start = c.out.len();
-    // Nobody can take in what some counts ask for; the client's limit ends it.
-    let most = c.server.config.output_limit(OutputClass::Normal).hard;
-    let client = &c.session.client;
-    let mut drawn = 0usize;
+    let mut endless = Endless::new(c.server, &c.session.client, c.out, wanted as u64);
     with_thread_rng(|rng| {
         set.draw(wanted as u64, rng, |member| {
             bulk(c.out, member);
-            drawn += 1;
-            !drawn.is_multiple_of(CHECKED)
-                || !client.has(CLOSE_ASAP) && (most == 0 || (c.out.len() - start) as u64 <= most)
+            endless.goes_on(c.out)
         })
     });
-    if drawn < wanted {
-        // The reply is not complete, so the connection cannot go on.
-        cut_off(c);
-    }
     Ok(())
-}
-
-/// Ends the connection of a client whose reply has grown past its limit.
-fn cut_off(c: &mut Ctx<'_>) {
-    log_warning!(
-        "Client {} closed for overcoming of output buffer limits.",
-        c.session.client.address.peer
-    );
-    let count = &c.server.stats.output_buffer_disconnections;
-    count.fetch_add(1, Ordering::Relaxed);
-    c.session.client.kill();
 }

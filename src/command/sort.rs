@@ -17,6 +17,7 @@ use std::ops::Range;
 use super::error::{Error, Outcome, SYNTAX, WRONG_TYPE};
 use super::keyspace::Class;
 use super::options::{int, is};
+use super::replies::item_or_null;
 use super::spec::*;
 use super::{Args, Ctx, Keyspace};
 use super::{hashes, lists};
@@ -582,10 +583,8 @@ fn reply(c: &mut Ctx<'_>, sorted: &Sorted, get: &[Pattern<'_>]) {
     let (out, mut room) = (&mut *c.out, Vec::new());
     for element in elements {
         for pattern in get {
-            pattern.resolve(&mut c.db, element, &mut room, |item| match item {
-                Some(Item::Bytes(bytes)) => out.bulk(bytes),
-                Some(Item::Int(int)) => out.bulk_int(int),
-                None => out.null(),
+            pattern.resolve(&mut c.db, element, &mut room, |item| {
+                item_or_null(out, item);
             });
         }
     }

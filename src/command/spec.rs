@@ -12,7 +12,7 @@
 use super::Handler;
 
 /// A set of command flags, as `COMMAND INFO` reports them.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Flags(pub u32);
 
 /// A set of ACL categories.
@@ -346,9 +346,11 @@ pub enum Locking {
     None,
     /// What the function says for the arguments at hand.
     ByArgs(fn(&super::Args<'_>) -> Scope),
+    /// What the commands of the client's transaction need.
+    Transaction,
 }
 
-/// What [`Locking::ByArgs`] makes the dispatcher lock.
+/// How much the dispatcher locks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Scope {
     /// Every shard, not only those of the command's keys.

@@ -426,7 +426,7 @@ impl Storing {
         c.db.changed(Class::String, "set", key);
         if deadline.is_some() {
             c.db.set_deadline(key, deadline);
-            c.db.changed(Class::Generic, "expire", key);
+            c.db.announce(Class::Generic, "expire", key);
         }
         Ok(true)
     }

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use super::error::{Error, Outcome, SYNTAX, WRONG_TYPE};
 use super::keyspace::{Class, Keyspace};
-use super::options::{int, int_or, is};
+use super::options::{int, is, limit};
 use super::spec::*;
 use super::zset_ranges::reply;
 use super::zsets::limits;
@@ -68,11 +68,13 @@ pub const COMMANDS: &[Command] = &[
 ];
 
 const NOT_A_WEIGHT: Error = Error::new("ERR weight value is not a float");
-const NEGATIVE_LIMIT: Error = Error::new("ERR LIMIT can't be negative");
 
 /// `ZUNION numkeys key... [WEIGHTS weight...] [AGGREGATE SUM | MIN | MAX] [WITHSCORES]`
 fn zunion(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
     let (inputs, options) = read(&mut c.db, args, &c.row.name, Op::Union, Purpose::Reply)?;
+    if c.pace.too_slow(work(&inputs, Op::Union)) {
+        return Ok(());
+    }
     let result = union(&inputs, options.aggregate);
     let pairs = result.iter().map(|(m, score)| (Item::Bytes(m), *score));
     answer(c.out, pairs.collect(), &options);
@@ -82,6 +84,9 @@ fn zunion(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
 /// `ZINTER numkeys key... [WEIGHTS weight...] [AGGREGATE SUM | MIN | MAX] [WITHSCORES]`
 fn zinter(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
     let (inputs, options) = read(&mut c.db, args, &c.row.name, Op::Inter, Purpose::Reply)?;
+    if c.pace.too_slow(work(&inputs, Op::Inter)) {
+        return Ok(());
+    }
     let mut pairs = Vec::new();
     intersect(&inputs, options.aggregate, |member, score| {
         pairs.push((member.item(), score));
@@ -94,6 +99,9 @@ fn zinter(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
 /// `ZDIFF numkeys key... [WITHSCORES]`
 fn zdiff(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
     let (inputs, options) = read(&mut c.db, args, &c.row.name, Op::Diff, Purpose::Reply)?;
+    if c.pace.too_slow(work(&inputs, Op::Diff)) {
+        return Ok(());
+    }
     let mut pairs = Vec::new();
     subtract(&inputs, |member, score| pairs.push((member.item(), score)));
     answer(c.out, pairs, &options);
@@ -103,6 +111,9 @@ fn zdiff(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
 /// `ZINTERCARD numkeys key... [LIMIT limit]`
 fn zintercard(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
     let (inputs, options) = read(&mut c.db, args, &c.row.name, Op::Inter, Purpose::Count)?;
+    if c.pace.too_slow(work(&inputs, Op::Inter)) {
+        return Ok(());
+    }
     let mut count = 0;
     intersect(&inputs, options.aggregate, |_, _| {
         count += 1;
@@ -115,6 +126,9 @@ fn zintercard(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
 /// `ZUNIONSTORE destination numkeys key... [WEIGHTS weight...] [AGGREGATE SUM | MIN | MAX]`
 fn zunionstore(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
     let (inputs, options) = read(&mut c.db, args, &c.row.name, Op::Union, Purpose::Store)?;
+    if c.pace.too_slow(work(&inputs, Op::Union)) {
+        return Ok(());
+    }
     let result = union(&inputs, options.aggregate);
     store(c, &args[1], result, "zunionstore")
 }
@@ -122,6 +136,9 @@ fn zunionstore(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
 /// `ZINTERSTORE destination numkeys key... [WEIGHTS weight...] [AGGREGATE SUM | MIN | MAX]`
 fn zinterstore(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
     let (inputs, options) = read(&mut c.db, args, &c.row.name, Op::Inter, Purpose::Store)?;
+    if c.pace.too_slow(work(&inputs, Op::Inter)) {
+        return Ok(());
+    }
     let mut result = MemberDict::new();
     intersect(&inputs, options.aggregate, |member, score| {
         add(&mut result, member, score);
@@ -133,9 +150,21 @@ fn zinterstore(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
 /// `ZDIFFSTORE destination numkeys key...`
 fn zdiffstore(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
     let (inputs, _) = read(&mut c.db, args, &c.row.name, Op::Diff, Purpose::Store)?;
+    if c.pace.too_slow(work(&inputs, Op::Diff)) {
+        return Ok(());
+    }
     let mut result = MemberDict::new();
     subtract(&inputs, |member, score| add(&mut result, member, score));
     store(c, &args[1], result, "zdiffstore")
+}
+
+/// How many members have to be looked at.
+fn work(inputs: &[Input<'_>], op: Op) -> usize {
+    let lens = inputs.iter().map(Input::len);
+    match op {
+        Op::Inter => lens.min().unwrap_or(0).saturating_mul(inputs.len()),
+        Op::Union | Op::Diff => lens.sum(),
+    }
 }
 
 /// Replies with a result, which is in no order yet.
@@ -321,8 +350,7 @@ fn read_options(
             options.with_scores = true;
         } else if purpose == Purpose::Count && rest >= 1 && is(word, "LIMIT") {
             at += 1;
-            let limit = int_or(args, at, NEGATIVE_LIMIT)?;
-            options.limit = usize::try_from(limit).map_err(|_| NEGATIVE_LIMIT)?;
+            options.limit = limit(args, at)?;
         } else {
             return Err(SYNTAX);
         }

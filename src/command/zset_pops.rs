@@ -3,13 +3,12 @@
 //! What they do is written for a keyspace and a reply rather than for a command's context, so that
 //! the commands that wait for members pop in the same way.
 
-use super::error::{Error, Outcome, SYNTAX};
+use super::error::{Outcome, SYNTAX};
 use super::keyspace::{Class, Keyspace};
-use super::options::{is, positive};
+use super::options::{PopMany, is, positive};
 use super::spec::*;
 use super::{Args, Ctx};
 use crate::resp::Reply;
-use crate::util::num;
 
 /// The rows of this family.
 pub const COMMANDS: &[Command] = &[
@@ -142,7 +141,7 @@ fn take(
         out.double(score);
     });
     let emptied = zset.is_empty();
-    db.changed(Class::ZSet, end.event(), key);
+    db.changed_by(Class::ZSet, end.event(), key, count);
     if emptied {
         db.delete_empty(key);
     }
@@ -208,45 +207,15 @@ pub(super) fn pop_some_with_key(
 }
 
 /// What ZMPOP and BZMPOP are asked for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct PopMany {
-    /// The argument position of the first key.
-    pub first: usize,
-    /// The number of keys.
-    pub keys: usize,
-    /// From where.
-    pub end: End,
-    /// The most members to take, at least one.
-    pub count: usize,
-}
+pub(super) type Mpop = PopMany<End>;
 
-impl PopMany {
-    /// Reads `numkeys key... MIN|MAX [COUNT count]` from the argument `from` on.
+impl Mpop {
+    /// Reads `numkeys key [key ...] MIN|MAX [COUNT count]` from the argument `from` on.
     ///
     /// # Errors
     /// Numbers below one, and syntax errors.
-    pub fn read(args: &Args<'_>, from: usize) -> Outcome<PopMany> {
-        const NUMKEYS: Error = Error::new("ERR numkeys should be greater than 0");
-        const COUNT: Error = Error::new("ERR count should be greater than 0");
-        let keys = above_zero(args, from, NUMKEYS)?;
-        let side = keys.checked_add(from + 1).ok_or(SYNTAX)?;
-        let end = args.get(side).and_then(End::from_keyword).ok_or(SYNTAX)?;
-        let count = match args.len() - side {
-            1 => 1,
-            3 if is(&args[side + 1], "COUNT") => above_zero(args, side + 2, COUNT)?,
-            // A number that is no count is found before what follows it.
-            4.. if is(&args[side + 1], "COUNT") => {
-                above_zero(args, side + 2, COUNT)?;
-                return Err(SYNTAX);
-            }
-            _ => return Err(SYNTAX),
-        };
-        Ok(PopMany {
-            first: from + 1,
-            keys,
-            end,
-            count,
-        })
+    pub fn read(args: &Args<'_>, from: usize) -> Outcome<Mpop> {
+        PopMany::parse(args, from, End::from_keyword)
     }
 
     /// Takes members from the first of the keys that exists, and replies with that key and an
@@ -255,21 +224,13 @@ impl PopMany {
     /// # Errors
     /// `WRONGTYPE` when a key before that holds something else.
     pub fn pop(&self, db: &mut Keyspace<'_>, out: &mut Reply, args: &Args<'_>) -> Outcome<bool> {
-        for key in args.from(self.first).take(self.keys) {
-            if pop_some_with_key(db, out, key, self.end, self.count)? {
+        for at in self.keys.clone() {
+            if pop_some_with_key(db, out, &args[at], self.end, self.count)? {
                 return Ok(true);
             }
         }
         Ok(false)
     }
-}
-
-/// The integer at `index`, which exists and must be above zero.
-fn above_zero(args: &Args<'_>, index: usize, error: Error) -> Outcome<usize> {
-    num::parse_i64(&args[index])
-        .and_then(|number| usize::try_from(number).ok())
-        .filter(|&number| number > 0)
-        .ok_or(error)
 }
 
 fn zpopmin(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
@@ -290,7 +251,7 @@ fn pop_command(c: &mut Ctx<'_>, args: &Args<'_>, end: End) -> Outcome {
 }
 
 fn zmpop(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
-    if !PopMany::read(args, 1)?.pop(&mut c.db, c.out, args)? {
+    if !Mpop::read(args, 1)?.pop(&mut c.db, c.out, args)? {
         c.out.null_array();
     }
     Ok(())
@@ -298,6 +259,7 @@ fn zmpop(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
 
 #[cfg(test)]
 mod tests {
+    use super::super::error::Error;
     use super::*;
     use crate::resp::OwnedArgs;
 
@@ -305,12 +267,11 @@ mod tests {
     fn what_zmpop_is_asked_for() {
         let read = |line: &str| {
             let mut owned = OwnedArgs::new(line.split(' '));
-            PopMany::read(&owned.args(), 1)
+            Mpop::read(&owned.args(), 1)
         };
-        let many = |keys, end, count| {
+        let many = |keys: usize, end, count| {
             Ok(PopMany {
-                first: 2,
-                keys,
+                keys: 2..2 + keys,
                 end,
                 count,
             })

@@ -8,7 +8,8 @@ use std::collections::HashSet;
 
 use super::error::{Error, NOT_A_FLOAT, Outcome, SYNTAX};
 use super::keyspace::{Class, Keyspace};
-use super::options::{int_within, is, wrong_arity};
+use super::options::{draws, is, wrong_arity};
+use super::replies::{Endless, begin_pair, begin_pairs, item};
 use super::scan::{self, ScanOptions, Scanned};
 use super::spec::*;
 use super::{Args, Ctx};
@@ -148,10 +149,6 @@ const GT_LT_NX: Error =
     Error::new("ERR GT, LT, and/or NX options at the same time are not compatible");
 const ONE_PAIR: Error = Error::new("ERR INCR option supports a single increment-element pair");
 const NOT_A_NUMBER: Error = Error::new("ERR resulting score is not a number (NaN)");
-const OUT_OF_RANGE: Error = Error::new("ERR value is out of range");
-
-/// The most members that a reply repeats; with more it would be larger than any client can mean.
-const MOST_REPEATED: i64 = 1 << 27;
 
 /// Up to where sorted sets are packed.
 pub(super) fn limits(server: &Server) -> Limits {
@@ -227,9 +224,10 @@ impl Adding {
             Some(score) => out.double(score),
             None => out.null(),
         }
-        if done.added + done.updated > 0 {
+        let changes = done.added + done.updated;
+        if changes > 0 {
             let event = if self.incr { "zincr" } else { "zadd" };
-            db.changed(Class::ZSet, event, key);
+            db.changed_by(Class::ZSet, event, key, changes);
         }
         Ok(())
     }
@@ -360,7 +358,7 @@ fn zrem(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
     }
     let emptied = zset.is_empty();
     if removed > 0 {
-        c.db.changed(Class::ZSet, "zrem", key);
+        c.db.changed_by(Class::ZSet, "zrem", key, removed);
     }
     if emptied {
         c.db.delete_empty(key);
@@ -463,7 +461,7 @@ fn zscan(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
 // ---------------------------------------------------------------- picking
 
 fn zrandmember(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
-    let Some((count, with_scores)) = picking(args)? else {
+    let Some((count, with_scores)) = draws(args, "WITHSCORES")? else {
         match c.db.zset(&args[1])? {
             Some(zset) => with_thread_rng(|rng| pick(c.out, zset, rng, false)),
             None => c.out.null(),
@@ -474,44 +472,27 @@ fn zrandmember(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
         c.out.array(0);
         return Ok(());
     };
-    let distinct = usize::try_from(count).map(|count| count.min(zset.len()));
-    let times = distinct.unwrap_or(count.unsigned_abs() as usize);
-    // Pairs are nested in RESP3 only.
-    let flat = with_scores && !c.out.is_resp3();
-    c.out.array(if flat { 2 * times } else { times });
-    with_thread_rng(|rng| match distinct {
-        Ok(_) => pick_distinct(c.out, zset, rng, times, with_scores),
-        Err(_) => pick_repeatedly(c.out, zset, rng, times, with_scores),
+    if let Ok(count) = usize::try_from(count) {
+        let times = count.min(zset.len());
+        begin_pairs(c.out, times, with_scores);
+        with_thread_rng(|rng| pick_distinct(c.out, zset, rng, times, with_scores));
+        return Ok(());
+    }
+    let times = count.unsigned_abs();
+    begin_pairs(c.out, times as usize, with_scores);
+    let mut endless = Endless::new(c.server, &c.session.client, c.out, times);
+    with_thread_rng(|rng| {
+        pick_repeatedly(c.out, zset, rng, times, with_scores, |out| {
+            endless.goes_on(out)
+        });
     });
     Ok(())
 }
 
-/// The count of ZRANDMEMBER, and whether the scores are asked for; `None` without a count.
-fn picking(args: &Args<'_>) -> Outcome<Option<(i64, bool)>> {
-    if args.len() < 3 {
-        return Ok(None);
-    }
-    let count = int_within(args, 2, -i64::MAX, i64::MAX)?;
-    let with_scores = match args.get(3) {
-        None => false,
-        Some(arg) if args.len() == 4 && is(arg, "WITHSCORES") => true,
-        Some(_) => return Err(SYNTAX),
-    };
-    if with_scores && !(-i64::MAX / 2..=i64::MAX / 2).contains(&count) {
-        return Err(OUT_OF_RANGE);
-    }
-    if count < -MOST_REPEATED {
-        return Err(OUT_OF_RANGE);
-    }
-    Ok(Some((count, with_scores)))
-}
-
 /// Writes a member that was picked.
 fn picked(out: &mut Reply, (member, score): (Item<'_>, f64), with_score: bool) {
-    if with_score && out.is_resp3() {
-        out.array(2);
-    }
-    out.bulk(member.bytes(&mut [0; 20]));
+    begin_pair(out, with_score);
+    item(out, member);
     if with_score {
         out.double(score);
     }
@@ -524,18 +505,28 @@ fn pick(out: &mut Reply, zset: &ZSet, rng: &mut Rng, with_score: bool) {
     }
 }
 
-/// Writes so many members, each at random.
-fn pick_repeatedly(out: &mut Reply, zset: &ZSet, rng: &mut Rng, times: usize, with_scores: bool) {
-    if times > 1 && matches!(zset, ZSet::Packed(_)) {
-        // Each step through a packed set starts at its beginning.
-        let pairs: Vec<_> = zset.iter().collect();
-        for _ in 0..times {
-            picked(out, pairs[rng.index(pairs.len())], with_scores);
-        }
-        return;
-    }
+/// Writes so many members, each at random, or as many as `goes_on` lets it.
+fn pick_repeatedly(
+    out: &mut Reply,
+    zset: &ZSet,
+    rng: &mut Rng,
+    times: u64,
+    with_scores: bool,
+    mut goes_on: impl FnMut(&Reply) -> bool,
+) {
+    // Each step through a packed set would start at its beginning.
+    let pairs: Vec<_> = match zset {
+        ZSet::Packed(_) if times > 1 => zset.iter().collect(),
+        _ => Vec::new(),
+    };
     for _ in 0..times {
-        pick(out, zset, rng, with_scores);
+        match &pairs[..] {
+            [] => pick(out, zset, rng, with_scores),
+            pairs => picked(out, pairs[rng.index(pairs.len())], with_scores),
+        }
+        if !goes_on(out) {
+            break;
+        }
     }
 }
 

@@ -201,12 +201,24 @@ impl Reply {
         if self.resp3 {
             self.buffer.push(b',');
             num::write_f64(&mut self.buffer, value);
-            self.line_end();
-        } else {
-            let mut text = Vec::with_capacity(24);
-            num::write_f64(&mut text, value);
-            self.bulk(&text);
+            return self.line_end();
         }
+        // The text is at most 24 bytes long, so its length has one digit or two. Room is left for
+        // one; where there are two, the text, which has just been written, moves by a byte.
+        let start = self.buffer.len();
+        self.buffer.extend_from_slice(b"$0\r\n");
+        num::write_f64(&mut self.buffer, value);
+        let len = self.buffer.len() - start - 4;
+        if len < 10 {
+            self.buffer[start + 1] += len as u8;
+        } else {
+            self.buffer.push(0);
+            self.buffer
+                .copy_within(start + 2..start + 4 + len, start + 3);
+            self.buffer[start + 1] += (len / 10) as u8;
+            self.buffer[start + 2] = b'0' + (len % 10) as u8;
+        }
+        self.line_end();
     }
 
     /// A large number in decimal digits; a bulk string in RESP2.
@@ -340,6 +352,19 @@ mod tests {
             ("*2\r\n", ">2\r\n", |r| r.push(2)),
             (":1\r\n", "#t\r\n", |r| r.bool(true)),
             ("$3\r\n1.5\r\n", ",1.5\r\n", |r| r.double(1.5)),
+            ("$1\r\n0\r\n", ",0\r\n", |r| r.double(0.0)),
+            ("$2\r\n-0\r\n", ",-0\r\n", |r| r.double(-0.0)),
+            ("$9\r\n123456.75\r\n", ",123456.75\r\n", |r| {
+                r.double(123_456.75)
+            }),
+            ("$10\r\n1234567.75\r\n", ",1234567.75\r\n", |r| {
+                r.double(1_234_567.75)
+            }),
+            (
+                "$24\r\n-2.2250738585072014e-308\r\n",
+                ",-2.2250738585072014e-308\r\n",
+                |r| r.double(-f64::MIN_POSITIVE),
+            ),
             ("$2\r\n99\r\n", "(99\r\n", |r| r.big_number("99")),
             ("$2\r\nhi\r\n", "=6\r\ntxt:hi\r\n", |r| {
                 r.verbatim("txt", b"hi")

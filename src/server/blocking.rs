@@ -3,12 +3,13 @@
 //! A command that blocks registers a [`Waiter`] with each of its keys while it still holds their
 //! locks, so no change can slip in between its look and its registration. Then its thread sleeps on
 //! the waiter's own condition variable. Whoever makes a key ready finds the waiters here, in the
-//! order in which they came, and ends each by [`Waiter::serve`]; a timeout, `CLIENT UNBLOCK`, a kill
-//! and a client that has gone end it by [`Waiter::end`]. Both happen under the waiter's mutex, so
-//! exactly one of them comes first, and nothing is taken from a key for a client that cannot get it.
+//! order in which they came, and ends each by [`Waiter::serve`]; `CLIENT UNBLOCK`, a kill and a
+//! client that has gone end it by [`Waiter::end`], its own thread when the time is up. All of that
+//! happens under the waiter's mutex, so exactly one of them comes first, and nothing is taken from a
+//! key for a client that cannot get it.
 //!
-//! The queues have locks of their own, each held for a few instructions and never while another
-//! lock is asked for. A counter for each shard tells without a lock that nobody waits there.
+//! The queues have locks of their own, each held briefly and never while another lock is asked
+//! for. A counter for each shard tells without a lock that nobody waits there.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

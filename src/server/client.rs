@@ -56,10 +56,16 @@ pub const NO_EVICT: ClientFlag = ClientFlag(1 << 3);
 pub const NO_TOUCH: ClientFlag = ClientFlag(1 << 4);
 /// Waits, in a blocking command or for the end of a pause (`b`).
 pub const BLOCKED: ClientFlag = ClientFlag(1 << 5);
+/// In a transaction, between MULTI and EXEC (`x`).
+pub const MULTI: ClientFlag = ClientFlag(1 << 6);
+/// A watched key has changed, and its EXEC will do nothing (`d`).
+pub const DIRTY_CAS: ClientFlag = ClientFlag(1 << 7);
 
 /// The letters in the order in which Redis prints them.
 const LETTERS: &[(ClientFlag, char)] = &[
+    (MULTI, 'x'),
     (BLOCKED, 'b'),
+    (DIRTY_CAS, 'd'),
     (CLOSE_AFTER_REPLY, 'c'),
     (CLOSE_ASAP, 'A'),
     (UNIX_SOCKET, 'U'),

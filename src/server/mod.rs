@@ -14,6 +14,7 @@ pub mod logger;
 pub mod outbox;
 pub mod pause;
 pub mod stats;
+pub mod watching;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -31,6 +32,7 @@ use config::{Config, id, table};
 use lazyfree::LazyFree;
 use pause::Pause;
 use stats::Stats;
+use watching::Watching;
 
 /// The Redis version whose behaviour the server offers, as `INFO` and `HELLO` report it.
 pub const REDIS_VERSION: &str = "7.2.4";
@@ -45,6 +47,8 @@ pub struct Server {
     pub clients: Clients,
     /// Clients that wait in blocking commands.
     pub blocking: Blocking,
+    /// Keys that clients watch.
+    pub watching: Watching,
     /// What has been counted.
     pub stats: Stats,
     /// `CLIENT PAUSE`.
@@ -95,6 +99,7 @@ impl Server {
             store: Store::new(databases),
             clients: Clients::default(),
             blocking: Blocking::default(),
+            watching: Watching::default(),
             stats: Stats::new(commands),
             pause: Pause::default(),
             lazyfree: LazyFree::default(),

@@ -175,20 +175,39 @@ impl Index {
         self.slots[at] = self.slot(hash, position);
     }
 
-    /// Takes a position out; whether it was in.
-    fn unlink(&mut self, hash: u64, position: usize) -> bool {
-        if self.slots.is_empty() {
+    /// Enters an entry under another position; whether it was in. It keeps its slot, so this
+    /// leaves no grave.
+    fn relink(&mut self, hash: u64, from: usize, to: usize) -> bool {
+        let Some(at) = self.slot_of(hash, from) else {
             return false;
+        };
+        self.slots[at] = self.slot(hash, to);
+        true
+    }
+
+    /// Which slot has this position.
+    fn slot_of(&self, hash: u64, position: usize) -> Option<usize> {
+        if self.slots.is_empty() {
+            return None;
         }
         let mask = self.slots.len() - 1;
         let wanted = self.slot(hash, position);
         let mut at = hash as usize & mask;
         while self.slots[at] != wanted {
             if self.slots[at] == EMPTY {
-                return false;
+                return None;
             }
             at = (at + 1) & mask;
         }
+        Some(at)
+    }
+
+    /// Takes a position out; whether it was in.
+    fn unlink(&mut self, hash: u64, position: usize) -> bool {
+        let Some(mut at) = self.slot_of(hash, position) else {
+            return false;
+        };
+        let mask = self.slots.len() - 1;
         let grave = self.grave();
         if self.slots[(at + 1) & mask] != EMPTY {
             self.slots[at] = grave;
@@ -375,6 +394,19 @@ impl<V> MemberDict<V> {
         (entry.member, entry.value)
     }
 
+    /// Keeps the `len` members at the positions for which `keep` holds. They stay in their order,
+    /// and so move to lower positions only, as the scan relies on. For removing many at once: it
+    /// costs as much as adding what is kept.
+    pub fn retain(&mut self, len: usize, keep: impl Fn(usize) -> bool) {
+        let old = std::mem::replace(self, MemberDict::with_capacity(len));
+        let entries = old.segments.into_iter().flatten().enumerate();
+        for (_, entry) in entries.filter(|(position, _)| keep(*position)) {
+            let hash = hash_of(entry.member.bytes());
+            self.insert_new(hash, entry.member, entry.value);
+        }
+        debug_assert_eq!(self.len, len);
+    }
+
     /// All members with their values, by position.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&[u8], &V)> {
         self.segments
@@ -410,9 +442,11 @@ impl<V> MemberDict<V> {
         let last = self.len - 1;
         if position != last {
             let hash = hash_of(self.entry(last).member.bytes());
-            self.unlink(hash, last);
-            // Always into the new index: below `Retiring::next` everything must be in there.
-            self.index.link(hash, position);
+            if !self.index.relink(hash, last, position) {
+                // Always into the new index: below `Retiring::next` everything must be in there.
+                self.unlink(hash, last);
+                self.index.link(hash, position);
+            }
         }
         self.len = last;
         let moved = self.pop();
@@ -633,6 +667,22 @@ mod tests {
                 }
             }
             assert!((0..2000).step_by(2).all(|i| seen.contains(&i)));
+        }
+    }
+
+    #[test]
+    fn retain_keeps_the_order() {
+        for len in [0, 1, 300, 5000u64] {
+            let mut dict = MemberDict::new();
+            (0..len).for_each(|i| assert!(dict.insert(&name(i), i as f64)));
+            let kept = len.div_ceil(3);
+            dict.retain(kept as usize, |position| position.is_multiple_of(3));
+            let expected = (0..len).step_by(3).map(|i| (name(i), i as f64));
+            assert!(dict.iter().map(|(m, v)| (m.to_vec(), *v)).eq(expected));
+            for i in 0..len {
+                let value = i.is_multiple_of(3).then_some(i as f64);
+                assert_eq!(dict.get(&name(i)).copied(), value);
+            }
         }
     }
 

@@ -8,9 +8,15 @@
 //! stored once and a pair of the tree takes 12 bytes.
 
 use std::cmp::Ordering;
+use std::ops::Range;
 
 use super::member_dict::{Member, MemberDict, hash_of};
 use super::ordered::{Names, Ordered};
+
+/// Removing a member takes about seven times as long as keeping one when the table is built anew.
+/// So that is done when more than one member in four goes at once: earlier it would gain little and
+/// take memory for nearly two tables.
+const REBUILD: usize = 4;
 
 impl Names for MemberDict<f64> {
     #[inline]
@@ -170,6 +176,50 @@ impl SortedTable {
         self.remove_slot(slot as usize)
     }
 
+    /// Whether `count` of `len` members are so many that [`SortedTable::remove_range`] is the way
+    /// to remove them.
+    pub fn is_large_part(count: usize, len: usize) -> bool {
+        count > len / REBUILD
+    }
+
+    /// Removes the members with these ranks, which all exist.
+    pub fn remove_range(&mut self, ranks: Range<usize>) {
+        let (count, len) = (ranks.len(), self.len());
+        if count == len {
+            *self = SortedTable::new();
+        } else if SortedTable::is_large_part(count, len) {
+            self.rebuild_without(ranks);
+        } else {
+            // From the end, so that a tree node is emptied without moving what is in it.
+            for rank in ranks.rev() {
+                self.remove_at(rank);
+            }
+        }
+    }
+
+    /// Removes most of the members by building the table anew from the others.
+    fn rebuild_without(&mut self, ranks: Range<usize>) {
+        const GONE: u32 = u32::MAX;
+        let left = self.len() - ranks.len();
+        let mut pairs = Vec::with_capacity(left);
+        pairs.extend(self.order.up(0).take(ranks.start));
+        pairs.extend(self.order.up(ranks.end));
+        // Where the members of each slot go, in the order in which they are now.
+        let mut slots = vec![GONE; self.len()];
+        for &(_, slot) in &pairs {
+            slots[slot as usize] = 0;
+        }
+        let kept = slots.iter_mut().filter(|slot| **slot != GONE);
+        for (number, slot) in (0u32..).zip(kept) {
+            *slot = number;
+        }
+        for (_, slot) in &mut pairs {
+            *slot = slots[*slot as usize];
+        }
+        self.members.retain(left, |slot| slots[slot] != GONE);
+        self.order = Ordered::from_sorted(&pairs);
+    }
+
     /// The member and score at `rank`.
     ///
     /// # Panics
@@ -318,6 +368,56 @@ mod tests {
         model.insert(b"new".to_vec(), 3.0);
         compare(&table, &model);
         assert!(SortedTable::from_members(MemberDict::new()).is_empty());
+    }
+
+    #[test]
+    fn ranges_go_at_once() {
+        // Few and many, from both ends and out of the middle.
+        for (len, ranks) in [
+            (1, 0..1),
+            (2, 0..1),
+            (3, 1..3),
+            (3000, 0..10),
+            (3000, 0..2900),
+            (3000, 100..3000),
+            (3000, 700..2999),
+            (3000, 1..1502),
+            (3000, 1400..2900),
+            (3000, 0..3000),
+        ] {
+            let mut rng = Rng::new([len, 3]);
+            let (mut table, mut model) = (SortedTable::new(), HashMap::new());
+            while table.len() < len as usize {
+                let tail = if rng.below(5) == 0 {
+                    "-on-the-heap".repeat(3)
+                } else {
+                    String::new()
+                };
+                let member = format!("{}{tail}", rng.below(1 << 20)).into_bytes();
+                let score = rng.below(50) as f64;
+                table.set(&member, score);
+                model.insert(member, score);
+            }
+            let before: Vec<Vec<u8>> = table.members().iter().map(|(m, _)| m.to_vec()).collect();
+            for (member, _) in &sorted(&model)[ranks.clone()] {
+                model.remove(member);
+            }
+            table.remove_range(ranks.clone());
+            compare(&table, &model);
+            if SortedTable::is_large_part(ranks.len(), len as usize) {
+                // A scan that is under way finds what it has not seen at lower positions only.
+                let kept = before
+                    .into_iter()
+                    .filter(|member| model.contains_key(member));
+                assert!(table.members().iter().map(|(m, _)| m.to_vec()).eq(kept));
+            }
+            for _ in 0..200 {
+                let member = format!("{}", rng.below(1 << 20)).into_bytes();
+                table.set(&member, 7.0);
+                model.insert(member, 7.0);
+            }
+            compare(&table, &model);
+        }
     }
 
     #[test]

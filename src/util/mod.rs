@@ -19,5 +19,7 @@ pub mod partial_sort;
 pub mod quoting;
 // Random numbers, seeds and ids.
 pub mod random;
+// SHA-1.
+pub mod sha1;
 // The keyed hash of keys.
 pub mod siphash;

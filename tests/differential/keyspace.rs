@@ -73,10 +73,13 @@ pub fn differences(pair: &Pair) -> Vec<Difference> {
         Ok(entries) => entries,
         Err(why) => return failed(why, "stdis"),
     };
+    let digests = (reference.digest, subject.digest);
+    let (reference, subject) = (reference.entries, subject.entries);
     let mut keys: Vec<&Key> = reference.keys().chain(subject.keys()).collect();
     keys.sort();
     keys.dedup();
-    keys.into_iter()
+    let mut differences: Vec<Difference> = keys
+        .into_iter()
         .map(|key| (key, reference.get(key), subject.get(key)))
         .filter(|(_, left, right)| match (left, right) {
             (Some(left), Some(right)) => !left.agrees(right),
@@ -87,13 +90,32 @@ pub fn differences(pair: &Pair) -> Vec<Difference> {
             reference: describe(key, left),
             subject: describe(key, right),
         })
-        .collect()
+        .collect();
+    // Where the content agrees, so must the digests that the servers make of it themselves.
+    if let (true, (Some(left), Some(right))) = (differences.is_empty(), digests)
+        && left != right
+    {
+        differences.push(Difference {
+            reference: format!("DEBUG DIGEST {}", show(&left)),
+            subject: format!("DEBUG DIGEST {}", show(&right)),
+        });
+    }
+    differences
+}
+
+/// All that one server holds.
+struct Dump {
+    entries: BTreeMap<Key, Entry>,
+    /// Its own digest of that, unless DEBUG is refused or it holds expired keys: those are in the
+    /// digest, and when they are removed is up to each server.
+    digest: Option<Vec<u8>>,
 }
 
 /// Reads the whole key space of one server.
-fn dump(address: std::net::SocketAddr) -> Result<BTreeMap<Key, Entry>, String> {
+fn dump(address: std::net::SocketAddr) -> Result<Dump, String> {
     let mut connection = Connection::open(address, 2).map_err(|why| why.to_string())?;
     let mut entries = BTreeMap::new();
+    let mut expired = false;
     for db in 0.. {
         let selected = value(connection.call(&["SELECT", &db.to_string()]))?;
         if matches!(selected, Value::Leaf(b'-', _)) {
@@ -103,12 +125,18 @@ fn dump(address: std::net::SocketAddr) -> Result<BTreeMap<Key, Entry>, String> {
             break;
         }
         let keys = value(connection.call(&["KEYS", "*"]))?.elements();
+        let size = value(connection.call(&["DBSIZE"]))?.content();
+        expired |= size != keys.len().to_string().into_bytes();
         for key in keys.into_iter().map(Value::content) {
             let entry = read(&mut connection, &key)?;
             entries.insert((db, key), entry);
         }
     }
-    Ok(entries)
+    let digest = match value(connection.call(&["DEBUG", "DIGEST"]))? {
+        Value::Leaf(b'+', digest) if !expired => Some(digest),
+        _ => None,
+    };
+    Ok(Dump { entries, digest })
 }
 
 fn value(outcome: Outcome) -> Result<Value, String> {
