@@ -1,5 +1,6 @@
 //! From the command line to a running server, and from a signal to an orderly end.
 
+use std::cell::RefCell;
 use std::ffi::OsString;
 use std::io::Write;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -13,8 +14,8 @@ use crate::command::{keyspace, table};
 use crate::net::listener::Listeners;
 use crate::net::pool::Pool;
 use crate::net::round::Rounds;
-use crate::server::config::value::OutputClass;
 use crate::server::config::{self, Config, Invocation, Loaded, id};
+use crate::server::mail::{self, Mail, SWEEPER};
 use crate::server::stats::Stats;
 use crate::server::{REDIS_VERSION, Server, Stop, logger};
 use crate::util::clock::now_ms;
@@ -214,9 +215,12 @@ fn start_threads(server: &Arc<Server>) -> std::io::Result<()> {
         "sweeper",
         Box::new(move || {
             let paused = || keyspace::sweeper_paused(&sweeper);
-            sweeper
-                .store
-                .sweep_until_stopped(paused, |_, db, gone| keyspace::swept(&sweeper, db, gone));
+            let mail = RefCell::new(Mail::new(SWEEPER));
+            sweeper.store.sweep_until_stopped(
+                paused,
+                |_, db, gone| keyspace::swept(&sweeper, &mut mail.borrow_mut(), db, gone),
+                || mail.borrow_mut().deliver(&sweeper),
+            );
         }),
     )?;
     let keeper = server.clone();
@@ -247,7 +251,7 @@ fn keep_house(server: &Server) {
         std::thread::sleep(Duration::from_millis(Stats::SAMPLE_MS as u64));
         server.stats.sample();
         if !server.blocking.is_empty() {
-            server.blocking.end_gone();
+            server.blocking.end_gone(ticks);
         }
         ticks += 1;
         if ticks.is_multiple_of(10) {
@@ -274,21 +278,14 @@ fn close_idle_clients(server: &Server) {
 
 /// Closes clients that have been above the soft limit of their output for too long.
 fn close_slow_readers(server: &Server) {
-    let limit = server.config.output_limit(OutputClass::Normal);
-    if limit.soft == 0 {
-        return;
-    }
     for client in server.clients.all() {
-        if client.is_over_soft_limit(limit) {
-            log_warning!(
-                "Client {} closed for overcoming of output buffer limits.",
-                client.address.peer
-            );
+        let limit = server.config.output_limit(client.output_class());
+        if limit.soft > 0 && client.is_over_soft_limit(limit) {
             server
                 .stats
                 .output_buffer_disconnections
                 .fetch_add(1, Ordering::Relaxed);
-            client.kill();
+            mail::close_slow(&client);
         }
     }
 }

@@ -10,7 +10,7 @@ use super::spec::*;
 use super::{Args, Ctx};
 use crate::server::config::id;
 use crate::types::bits::{self, Operation};
-use crate::types::{Value, string};
+use crate::types::{Type, Value, string};
 use crate::util::num;
 use std::ops::Range;
 
@@ -270,7 +270,9 @@ fn bitop(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
         return Err(NOT_TAKES_ONE);
     }
     let args = &*args;
-    let values = c.db.several((3..args.len()).map(|at| &args[at]));
+    let values = c.db.several((3..args.len()).map(|at| &args[at]), |value| {
+        value.kind() == Type::String
+    });
     let mut longest = 0;
     for value in values.iter().flatten() {
         longest = longest.max(string::len(value).ok_or(WRONG_TYPE)?);

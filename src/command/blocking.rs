@@ -15,12 +15,14 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::dispatch::Step;
 use super::error::{Error, Outcome};
+use super::options::int_or;
 use super::session::{Clock, Session};
-use super::{Args, Keyspace, list_moves, zset_pops};
+use super::{Args, Keyspace, list_moves, stream_reads, zset_pops};
 use crate::resp::Reply;
 use crate::server::Server;
 use crate::server::blocking::{End, Outcome as Waited, Waiter, Wanted};
@@ -29,6 +31,7 @@ use crate::types::Type;
 use crate::util::longdouble::LongDouble;
 
 const NOT_A_TIMEOUT: Error = Error::new("ERR timeout is not a float or out of range");
+const NOT_A_TIMEOUT_MS: Error = Error::new("ERR timeout is not an integer or out of range");
 const NEGATIVE_TIMEOUT: Error = Error::new("ERR timeout is negative");
 const TIMEOUT_TOO_LONG: Error = Error::new("ERR timeout is out of range");
 const UNBLOCKED: Error = Error::new("UNBLOCKED client unblocked via CLIENT UNBLOCK");
@@ -64,6 +67,21 @@ pub(super) fn timeout(args: &Args<'_>, index: usize, now: i64) -> Outcome<Option
         return Err(TIMEOUT_TOO_LONG);
     }
     Ok((millis > 0.0).then(|| Duration::from_millis(millis as u64)))
+}
+
+/// Reads a timeout in milliseconds; `None` for ever.
+///
+/// # Errors
+/// It is no integer, negative, or further away than 64-bit milliseconds reach.
+pub(super) fn timeout_ms(args: &Args<'_>, index: usize, now: i64) -> Outcome<Option<Duration>> {
+    let millis = int_or(args, index, NOT_A_TIMEOUT_MS)?;
+    if millis < 0 {
+        return Err(NEGATIVE_TIMEOUT);
+    }
+    if millis > i64::MAX - now {
+        return Err(TIMEOUT_TOO_LONG);
+    }
+    Ok((millis > 0).then(|| Duration::from_millis(millis as u64)))
 }
 
 impl Keyspace<'_> {
@@ -113,7 +131,8 @@ pub(super) fn register(db: &mut Keyspace<'_>, session: &mut Session, request: Re
     let kind = wanted.kind();
     for key in &keys {
         // Skipped by the handler for those who wait already; the service that is due serves both.
-        if db.is_awaited(key, kind) {
+        // A stream is never skipped, and XREAD holds no lock to serve anybody under.
+        if kind != Type::Stream && db.is_awaited(key, kind) {
             db.add_ready(db.number, key);
         }
     }
@@ -166,6 +185,16 @@ pub(super) fn serve_put_off(db: &mut Keyspace<'_>) {
 fn serve_key(db: &mut Keyspace<'_>, key: &[u8]) {
     let server = db.server;
     let hash = server.store.hash(key);
+    db.forget_hash();
+    let kind = db.peek(key).map(|entry| entry.value.kind());
+    if kind != Some(Type::Stream) {
+        // Whoever waits as a member of a consumer group learns that it is gone.
+        for waiter in server.blocking.members(hash, db.number, key) {
+            if waiter.serve(|| take(db, key, &waiter)) {
+                server.blocking.leave(&waiter, hash, key);
+            }
+        }
+    }
     let mut last: Option<Arc<Waiter>> = None;
     while let Some(waiter) = server.blocking.next(hash, db.number, key, last.as_deref()) {
         db.forget_hash();
@@ -247,6 +276,22 @@ pub(super) fn fetch(
             let end = zset_pops::End::highest(*highest);
             zset_pops::pop_some_with_key(db, out, key, end, *count)
         }
+        Wanted::Entries { after, count } => stream_reads::late(db, out, key, after, *count),
+        Wanted::GroupEntries(member) => stream_reads::late_for_member(db, out, key, member),
+    }
+}
+
+/// Tells the clients that wait for a key as members of a consumer group that the stream is gone;
+/// for whoever removes it without a [`Keyspace`].
+pub(super) fn stream_gone(server: &Server, db: usize, hash: u64, key: &[u8]) {
+    for waiter in server.blocking.members(hash, db, key) {
+        let group = waiter.wanted.membership().map(|member| &member.group[..]);
+        let mut out = Reply::new();
+        let error = stream_reads::no_group(key, group.unwrap_or_default());
+        out.error(error.as_bytes());
+        if waiter.serve(|| Some(out.bytes().to_vec())) {
+            server.blocking.leave(&waiter, hash, key);
+        }
     }
 }
 
@@ -262,6 +307,12 @@ pub(super) fn wait(server: &Server, session: &mut Session, out: &mut Reply) -> S
     session.clock = Clock::now();
     let failed = |session: &mut Session, text: &[u8]| {
         server.stats.error(text);
+        // The command has been counted when it began to wait, though not as one that failed.
+        let row = session.client.last_command.load(Ordering::Relaxed);
+        if let Some(row) = row.checked_sub(1) {
+            let stats = server.stats.command(row as usize);
+            stats.failed.fetch_add(1, Ordering::Relaxed);
+        }
         session.tally.totals.errors += 1;
     };
     match waited {

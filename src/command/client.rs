@@ -15,7 +15,9 @@ use super::session::Replies;
 use super::spec::*;
 use super::{Args, Ctx, Outcome};
 use crate::server::blocking::End;
-use crate::server::client::{CLOSE_AFTER_REPLY, Client, ClientFlag, NO_EVICT, NO_TOUCH};
+use crate::server::client::{
+    CLOSE_AFTER_REPLY, Client, ClientFlag, NO_EVICT, NO_TOUCH, SUBSCRIBED,
+};
 use crate::server::pause::Mode;
 use crate::util::clock::now_ms;
 
@@ -253,9 +255,13 @@ impl Kind {
             .ok_or_else(|| quoting("ERR Unknown client type '", word, "'"))
     }
 
-    /// Links to other servers are no clients here, and nobody can subscribe.
-    fn of(_: &Client) -> Kind {
-        Kind::Normal
+    /// Links to other servers are no clients here.
+    fn of(client: &Client) -> Kind {
+        if client.has(SUBSCRIBED) {
+            Kind::Pubsub
+        } else {
+            Kind::Normal
+        }
     }
 }
 
@@ -457,7 +463,7 @@ fn client_kill(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
         } else {
             // Its thread notices later; to everybody else it is gone now.
             client.kill();
-            c.server.clients.remove(client.id);
+            c.server.remove_client(&client);
         }
     }
     match (old_form, killed) {

@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::connection::DEFAULT_USER;
 use super::table;
 use crate::server::client::Client;
+use crate::server::pubsub::Kind;
 
 /// Appends the line of a client, with its line end. `now` is in unix milliseconds; `argv` the bytes
 /// of the arguments of the command that asks, when the client is the one that sent it.
@@ -34,11 +35,14 @@ fn write_line(
     text.extend_from_slice(&names.name);
     write!(
         text,
-        " age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 multi={}",
+        " age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={}",
         (now - client.created).max(0) / 1000,
         client.idle_ms(now) / 1000,
         client.letters(),
         client.db.load(Relaxed),
+        client.subscriptions.count(Kind::Channel),
+        client.subscriptions.count(Kind::Pattern),
+        client.subscriptions.count(Kind::Shard),
         client.multi.load(Relaxed)
     )?;
     // Replies leave at the end of a batch or go to the outbox, so there is never a number of bytes

@@ -11,7 +11,7 @@ use super::options::{int_or, int_within, is, wrong_arity};
 use super::session::Replies;
 use super::spec::*;
 use super::{Args, Ctx, Outcome, transactions};
-use crate::server::client::{CLOSE_AFTER_REPLY, NO_EVICT, NO_TOUCH};
+use crate::server::client::{CLOSE_AFTER_REPLY, NO_EVICT, NO_TOUCH, SUBSCRIBED};
 use crate::server::config::id;
 use crate::server::{REDIS_VERSION, Server};
 
@@ -255,7 +255,15 @@ fn describe(c: &mut Ctx<'_>) {
 
 /// `PING [message]`
 fn ping(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
+    let client = &c.session.client;
+    let apart = client.has(SUBSCRIBED) && !c.out.is_resp3();
     match args.len() {
+        // To be told from the messages it comes among.
+        1 | 2 if apart => {
+            c.out.array(2);
+            c.out.bulk(b"pong");
+            c.out.bulk(args.get(1).unwrap_or_default());
+        }
         1 => c.out.simple("PONG"),
         2 => c.out.bulk(&args[1]),
         _ => return Err(wrong_arity("ping")),
@@ -277,6 +285,7 @@ fn reset(c: &mut Ctx<'_>, _: &mut Args<'_>) -> Outcome {
     speak(c, false);
     c.session.select(0);
     c.session.replies = Replies::On;
+    c.server.pubsub.leave(&c.session.client);
     let open = c.server.config.str(id::REQUIREPASS).is_empty();
     c.session.set_authenticated(open);
     c.session.client.rename(|names| names.name.clear());

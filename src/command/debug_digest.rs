@@ -102,6 +102,15 @@ fn add_entry(sum: &mut Sum, entry: &Entry) {
                 sum.xor(&pair.0);
             }
         }
+        Value::Stream(stream) => {
+            for entry in stream.log.iter() {
+                sum.mix(format!("{}.{}", entry.id.ms, entry.id.seq).as_bytes());
+                for (field, value) in entry.fields() {
+                    sum.mix_item(field);
+                    sum.mix_item(value);
+                }
+            }
+        }
         text => {
             if let Some(text) = string::bytes(text, &mut [0; 20]) {
                 sum.mix(text);
@@ -121,6 +130,7 @@ fn type_number(kind: Type) -> u32 {
         Type::Set => 2,
         Type::ZSet => 3,
         Type::Hash => 4,
+        Type::Stream => 6,
     }
 }
 

@@ -12,6 +12,7 @@ use crate::types::hash::Hash;
 use crate::types::listpack::{Item, Listpack};
 use crate::types::quicklist::{Chunk, List};
 use crate::types::set::Set;
+use crate::types::stream::{Stream, StreamId};
 use crate::types::zset::ZSet;
 use crate::types::{Value, string};
 use crate::util::{num, quoting};
@@ -96,11 +97,50 @@ fn serialized_len(value: &Value) -> usize {
                 .map(|(field, value)| text_len(field) + text_len(value));
             length_len(hash.len()) + pairs.sum::<usize>()
         }
+        Value::Stream(stream) => stream_len(stream),
         _ => {
             let mut scratch = [0; 20];
             string::bytes(value, &mut scratch).map_or(0, |text| text_len(Item::Bytes(text)))
         }
     }
+}
+
+/// Bytes of a stream in an RDB file: its blocks, what is remembered of it, and its groups with what
+/// is pending there.
+fn stream_len(stream: &Stream) -> usize {
+    const ID: usize = 16;
+    const TIME: usize = 8;
+    let id_len = |id: StreamId| length_len(id.ms as usize) + length_len(id.seq as usize);
+    let log = &stream.log;
+    let blocks = log
+        .blocks()
+        .map(|(_, block)| blob_len(ID) + blob_len(block.as_bytes().len()));
+    let groups = stream.groups.iter().map(|(name, group)| {
+        let pending = group
+            .pending()
+            .values()
+            .map(|entry| ID + TIME + length_len(entry.count as usize));
+        let consumers = group.consumers().map(|consumer| {
+            let pending = consumer.pending().len();
+            text_len(Item::Bytes(&consumer.name)) + 2 * TIME + length_len(pending) + pending * ID
+        });
+        text_len(Item::Bytes(name))
+            + id_len(group.last_id)
+            + length_len(group.entries_read.unwrap_or(-1) as usize)
+            + length_len(group.pending().len())
+            + pending.sum::<usize>()
+            + length_len(group.consumer_count())
+            + consumers.sum::<usize>()
+    });
+    length_len(log.blocks().len())
+        + blocks.sum::<usize>()
+        + length_len(log.len())
+        + id_len(log.last_id)
+        + id_len(log.first_id)
+        + id_len(log.max_deleted)
+        + length_len(log.entries_added as usize)
+        + length_len(stream.groups.len())
+        + groups.sum::<usize>()
 }
 
 /// Bytes of a string in an RDB file; a small integer is written as one.

@@ -10,15 +10,17 @@ use std::time::Duration;
 
 use super::blocking;
 use super::error::{self, Error, Outcome};
+use super::monitor;
 use super::session::{Clock, Replies, Session};
 use super::spec::{
-    DENYOOM, Locking, MAY_REPLICATE, NO_AUTH, NO_MULTI, PROTECTED, READONLY, Scope, WRITE,
+    DENYOOM, Locking, MAY_REPLICATE, NO_AUTH, NO_MULTI, NOSCRIPT, PROTECTED, PUBSUB, READONLY,
+    Scope, WRITE,
 };
 use super::table::{Keys, Row, table};
 use super::{Args, Ctx, Keyspace, Pace, transactions};
 use crate::log_warning;
 use crate::resp::Reply;
-use crate::server::client::{BLOCKED, CLOSE_ASAP};
+use crate::server::client::{BLOCKED, CLOSE_ASAP, MONITOR, SUBSCRIBED};
 use crate::server::config::{Caller, id};
 use crate::server::{Server, histogram};
 use crate::store::{Locks, Store, shard_of};
@@ -68,6 +70,10 @@ pub fn execute(
             return Step::Done;
         }
     };
+    let number = row.id as u32 + 1;
+    if session.client.last_command.load(Ordering::Relaxed) != number {
+        session.client.last_command.store(number, Ordering::Relaxed);
+    }
     let (may_write, slow) = demands(session, row);
     let paused = server.pause.holds(may_write);
     if place == Place::Shared && (slow || paused) {
@@ -89,10 +95,10 @@ pub fn execute(
         finish_reply(session, out, start);
         return Step::Done;
     }
-    let number = row.id as u32 + 1;
-    if session.client.last_command.load(Ordering::Relaxed) != number {
-        session.client.last_command.store(number, Ordering::Relaxed);
-    }
+    let shown = match server.pubsub.is_monitored() {
+        true => monitor::quote(row, args),
+        false => None,
+    };
     let (step, result) = match run(server, session, out, row, args, place) {
         // Whatever it looked at, it starts over.
         Ok(Step::NeedsOwnThread) => return Step::NeedsOwnThread,
@@ -100,8 +106,20 @@ pub fn execute(
         Err(error) => (Step::Done, Err(error)),
     };
     count(server, session, out, start, row, result);
+    if let Some(quoted) = shown {
+        monitor::show(server, session, &quoted);
+    }
     if step == Step::Done {
-        finish_reply(session, out, start);
+        // Redis tells even those who want no replies what they listen to.
+        if row.spec.flags.has(PUBSUB) && row.spec.flags.has(NOSCRIPT) {
+            keep_reply(session);
+        } else {
+            finish_reply(session, out, start);
+        }
+        // Behind the reply to QUIT comes nothing.
+        if !session.close {
+            session.mail.write_own(out);
+        }
     }
     step
 }
@@ -166,6 +184,7 @@ pub fn wait(server: &Arc<Server>, session: &mut Session, out: &mut Reply) -> Ste
     let start = out.len();
     let step = blocking::wait(server, session, out);
     finish_reply(session, out, start);
+    session.mail.write_own(out);
     step
 }
 
@@ -183,6 +202,13 @@ fn finish_reply(session: &mut Session, out: &mut Reply, start: usize) {
         if session.replies == Replies::Skipping {
             session.replies = Replies::On;
         }
+    }
+}
+
+/// The client gets this reply in any case.
+fn keep_reply(session: &mut Session) {
+    if session.replies == Replies::Skipping {
+        session.replies = Replies::On;
     }
 }
 
@@ -204,6 +230,10 @@ fn run(
     place: Place,
 ) -> Outcome<Step> {
     let mut db = Keyspace::new(server, session.db, session.clock.ms());
+    db.mail = std::mem::take(&mut session.mail);
+    if place == Place::Shared {
+        db.held_back = Some(Vec::new());
+    }
     db.no_touch = session.client.has(crate::server::client::NO_TOUCH) && row.name != "touch";
     db.locks = match row.spec.locking {
         Locking::Transaction => transactions::lock(server, session),
@@ -235,6 +265,12 @@ fn run(
             Place::Own => blocking::register(&mut db, session, request),
         };
     }
+    if step == Step::NeedsOwnThread {
+        // It will look again. But what it met expired is gone for good.
+        db.forget_misses();
+    } else if db.held_back.is_some() {
+        db.tell_held_back();
+    }
     if !db.ready.is_empty() {
         blocking::serve_ready(&mut db);
     }
@@ -245,11 +281,8 @@ fn run(
     if !db.stale.is_empty() {
         db.remove_stale();
     }
-    if step == Step::NeedsOwnThread {
-        // It will look again. But what it met expired is gone for good.
-        (db.hits, db.misses) = (0, 0);
-    }
     db.settle(&mut session.tally);
+    session.mail = std::mem::take(&mut db.mail);
     result.map(|()| step)
 }
 
@@ -391,14 +424,41 @@ fn check(server: &Server, session: &mut Session, row: &Row, args: &Args<'_>) -> 
     }
     let limit = server.config.memory(id::MAXMEMORY);
     let needs_memory = row.spec.flags.has(DENYOOM)
-        || row.name == "exec"
-            && (session.transaction.as_ref()).is_some_and(|queued| queued.flags.has(DENYOOM));
+        || (session.transaction.as_ref()).is_some_and(|queued| match &*row.name {
+            "exec" => queued.flags.has(DENYOOM),
+            // What gives memory back.
+            "discard" | "quit" | "reset" => false,
+            // To be queued takes memory, whatever the command is.
+            _ => true,
+        });
     if limit > 0 && needs_memory && crate::sys::used_memory() as u64 > limit {
         return Err(Error::new(
             "OOM command not allowed when used memory > 'maxmemory'.",
         ));
     }
+    let client = &session.client;
+    if !client.has_any(&[SUBSCRIBED, MONITOR]) {
+        return Ok(());
+    }
+    if client.has(SUBSCRIBED) && client.resp.load(Ordering::Relaxed) == 2 && !fits_subscribed(row) {
+        return Err(Error::text(format!(
+            "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are \
+             allowed in this context",
+            row.name
+        )));
+    }
+    if client.has(MONITOR) && row.spec.flags.has(WRITE.or(READONLY).or(MAY_REPLICATE)) {
+        return Err(Error::new("ERR Replica can't interact with the keyspace"));
+    }
     Ok(())
+}
+
+/// Whether a client that gets messages as RESP2 arrays may use this command: its reply can be told
+/// from a message.
+fn fits_subscribed(row: &Row) -> bool {
+    let flags = row.spec.flags;
+    // Those that begin or end a subscription are alone in having both flags.
+    flags.has(PUBSUB) && flags.has(NOSCRIPT) || matches!(row.spec.name, "ping" | "quit" | "reset")
 }
 
 /// Waits until commands of this kind are no longer paused. Returns `false` when the client has gone

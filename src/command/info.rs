@@ -15,6 +15,7 @@ use super::spec::*;
 use super::{Args, Ctx, Outcome, table};
 use crate::server::client::BLOCKED;
 use crate::server::config::id;
+use crate::server::pubsub::Kind;
 use crate::server::{REDIS_VERSION, Server};
 use crate::store::{SHARDS, Shard};
 use crate::sys;
@@ -262,7 +263,11 @@ fn about_clients(text: &mut Text, server: &Server) {
     let blocked = clients.iter().filter(|client| client.has(BLOCKED)).count();
     text.field("blocked_clients", blocked);
     text.zeros(&["tracking_clients"]);
+    // This one is from Redis 7.4.
+    text.field("pubsub_clients", server.pubsub.clients());
+    text.field("watching_clients", server.watching.client_count());
     text.field("clients_in_timeout_table", server.blocking.with_deadline());
+    text.field("total_watched_keys", server.watching.key_count());
     text.field("total_blocking_keys", server.blocking.key_count());
     text.zeros(&["total_blocking_keys_on_nokey"]);
 }
@@ -397,10 +402,10 @@ fn about_stats(text: &mut Text, server: &Server) {
     ]);
     text.field("keyspace_hits", totals.hits);
     text.field("keyspace_misses", totals.misses);
+    text.field("pubsub_channels", server.pubsub.count(Kind::Channel));
+    text.field("pubsub_patterns", server.pubsub.count(Kind::Pattern));
+    text.field("pubsubshard_channels", server.pubsub.count(Kind::Shard));
     text.zeros(&[
-        "pubsub_channels",
-        "pubsub_patterns",
-        "pubsubshard_channels",
         "latest_fork_usec",
         "total_forks",
         "migrate_cached_sockets",

@@ -8,7 +8,7 @@
 
 use super::error::{DB_OUT_OF_RANGE, Error, NO_SUCH_KEY, Outcome, SAME_OBJECT, SYNTAX};
 use super::help::help;
-use super::keyspace::Class;
+use super::keyspace::{Class, Stale};
 use super::options::{int_within, is};
 use super::spec::*;
 use super::{Args, Ctx};
@@ -340,11 +340,9 @@ fn move_(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
     }
     if let Some(entry) = c.db.take_entry(key) {
         let (deadline, access) = (entry.key.deadline(), entry.key.access());
+        c.db.within(to, |db| db.put(key, entry.value, deadline, Some(access)));
         c.db.changed(Class::Generic, "move_from", key);
-        c.db.within(to, |db| {
-            db.put(key, entry.value, deadline, Some(access));
-            db.announce(Class::Generic, "move_to", key);
-        });
+        c.db.within(to, |db| db.announce(Class::Generic, "move_to", key));
     }
     c.out.int(1);
     Ok(())
@@ -433,7 +431,7 @@ fn draw(c: &mut Ctx<'_>, shard: usize, position: usize) -> Option<Vec<u8>> {
         let key = &part.at(position.min(part.len().checked_sub(1)?)).key;
         let (bytes, expired) = (key.bytes().to_vec(), key.is_expired(now));
         if expired {
-            db.stale.push((db.number, bytes));
+            db.stale.push(Stale::new(db.number, &bytes));
             return None;
         }
         Some(bytes)
@@ -452,7 +450,7 @@ fn first_alive(c: &mut Ctx<'_>, shard: usize) -> Option<Vec<u8>> {
 
 /// `OBJECT ENCODING key`
 fn object_encoding(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
-    match c.db.look(&args[2]) {
+    match c.db.inspect(&args[2]) {
         Some(entry) => {
             let name = encoding_name(c.server, &entry.value);
             c.out.bulk(name.as_bytes());
@@ -479,7 +477,7 @@ pub(super) fn encoding_name(server: &Server, value: &Value) -> &'static str {
 /// `OBJECT FREQ key`
 fn object_freq(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
     let (policy, now) = (c.db.policy(), c.db.now);
-    match c.db.look(&args[2]) {
+    match c.db.inspect(&args[2]) {
         Some(_) if !policy.lfu => return Err(NO_LFU),
         Some(entry) => c.out.int(policy.decayed(entry.key.access(), now).into()),
         None => c.out.null(),
@@ -490,7 +488,7 @@ fn object_freq(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
 /// `OBJECT IDLETIME key`
 fn object_idletime(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
     let (policy, now) = (c.db.policy(), c.db.now);
-    match c.db.look(&args[2]) {
+    match c.db.inspect(&args[2]) {
         Some(_) if policy.lfu => return Err(LFU),
         Some(entry) => c.out.int(idle_seconds(entry.key.access(), now)),
         None => c.out.null(),
@@ -500,7 +498,7 @@ fn object_idletime(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
 
 /// `OBJECT REFCOUNT key`
 fn object_refcount(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
-    match c.db.look(&args[2]) {
+    match c.db.inspect(&args[2]) {
         Some(entry) => c.out.int(refcount(c.server, &entry.value)),
         None => c.out.null(),
     }

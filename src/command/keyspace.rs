@@ -10,9 +10,12 @@ use std::sync::atomic::Ordering;
 
 use super::blocking::Request;
 use super::error::{Error, Outcome, WRONG_TYPE};
+use super::notify;
+pub use super::notify::Class;
 use crate::server::Server;
 use crate::server::config::id;
 use crate::server::lazyfree::Garbage;
+use crate::server::mail::Mail;
 use crate::server::watching::Held;
 use crate::store::access::Policy;
 use crate::store::entry::Entry;
@@ -21,25 +24,9 @@ use crate::store::{Db, Locks, shard_of};
 use crate::types::hash::Hash;
 use crate::types::quicklist::List;
 use crate::types::set::Set;
+use crate::types::stream::Stream;
 use crate::types::zset::ZSet;
 use crate::types::{Type, Value};
-
-/// Classes of keyspace events, as `notify-keyspace-events` groups them.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Class {
-    /// `g`: commands for any type.
-    Generic,
-    /// `$`: string commands.
-    String,
-    /// `l`: list commands.
-    List,
-    /// `s`: set commands.
-    Set,
-    /// `h`: hash commands.
-    Hash,
-    /// `z`: sorted set commands.
-    ZSet,
-}
 
 /// The look-ups of one collection type each.
 macro_rules! collections {
@@ -70,6 +57,25 @@ macro_rules! collections {
     )*};
 }
 
+/// A key that was met under a shared lock although it has expired.
+pub struct Stale {
+    db: usize,
+    key: Vec<u8>,
+    /// Whether the look-up that met it is an event, to follow that of its expiry.
+    missed: bool,
+}
+
+impl Stale {
+    /// A key of a database.
+    pub fn new(db: usize, key: &[u8]) -> Stale {
+        Stale {
+            db,
+            key: key.to_vec(),
+            missed: false,
+        }
+    }
+}
+
 /// The keyspace of one command.
 pub struct Keyspace<'a> {
     /// The shared state.
@@ -93,7 +99,12 @@ pub struct Keyspace<'a> {
     /// Changes to the data set.
     pub changes: u64,
     /// Keys met under a shared lock although they have expired; removed once it is released.
-    pub stale: Vec<(usize, Vec<u8>)>,
+    pub stale: Vec<Stale>,
+    /// Messages that the command has for clients.
+    pub mail: Mail,
+    /// Keys that were looked up in vain by a command that may have to start over elsewhere, and
+    /// would miss them once more: nobody is told of them before it is clear.
+    pub(super) held_back: Option<Vec<(usize, Vec<u8>)>>,
     /// Whether the command is part of a transaction that is being carried out.
     pub in_transaction: bool,
     /// What the client is to wait for.
@@ -125,7 +136,9 @@ impl<'a> Keyspace<'a> {
             expired_fields: 0,
             changes: 0,
             stale: Vec::new(),
+            held_back: None,
             in_transaction: false,
+            mail: Mail::default(),
             request: None,
             ready: VecDeque::new(),
             put_off: Vec::new(),
@@ -171,9 +184,15 @@ impl<'a> Keyspace<'a> {
             }
             found => {
                 self.misses += 1;
-                if found.is_some() {
-                    self.stale.push((self.number, key.to_vec()));
-                }
+                let stale = found.is_some().then_some(&mut self.stale);
+                missed(
+                    self.server,
+                    &mut self.mail,
+                    self.held_back.as_mut(),
+                    stale,
+                    self.number,
+                    key,
+                );
                 None
             }
         }
@@ -185,7 +204,7 @@ impl<'a> Keyspace<'a> {
         let db = self.locks.shard(shard_of(hash)).db(self.number);
         let entry = db.get(hash, key)?;
         if entry.key.is_expired(self.now) {
-            self.stale.push((self.number, key.to_vec()));
+            self.stale.push(Stale::new(self.number, key));
             return None;
         }
         Some(entry)
@@ -242,6 +261,8 @@ impl<'a> Keyspace<'a> {
         zset, zset_mut: ZSet(ZSet);
         /// Looks up a hash for reading. Fields that have expired are still in it.
         fields, fields_mut: Hash(Hash);
+        /// Looks up a stream for reading.
+        stream, stream_mut: Stream(Box<Stream>);
     }
 
     /// Looks up a hash for writing, after the fields that have expired are removed; a hash that
@@ -289,12 +310,20 @@ impl<'a> Keyspace<'a> {
         }
     }
 
-    /// Looks up several keys for reading, which may be the same.
+    /// Looks up several keys for reading, which may be the same. Behind a value that does not fit,
+    /// which is for the caller to refuse, none is looked up any more.
     pub fn several<'k>(
         &mut self,
         keys: impl Iterator<Item = &'k [u8]> + Clone,
+        fits: impl Fn(&Value) -> bool,
     ) -> Vec<Option<&Value>> {
-        let found: Vec<bool> = keys.clone().map(|key| self.read(key).is_some()).collect();
+        let mut found = Vec::new();
+        let mut fit = true;
+        for key in keys.clone() {
+            let value = if fit { self.get(key) } else { None };
+            found.push(value.is_some());
+            fit &= value.is_none_or(&fits);
+        }
         let held = |(key, found)| {
             let hash = self.server.store.hash(key);
             let db = self.locks.shard(shard_of(hash)).db(self.number);
@@ -355,12 +384,14 @@ impl<'a> Keyspace<'a> {
                 if !keep_ttl && entry.key.deadline().is_some() {
                     db.set_deadline(hash, position, None, now);
                 }
+                self.departed(key, &old);
                 self.server.lazyfree.free_value(old, true);
             }
             None => {
                 let hash = self.hash(key);
                 self.db_mut(hash)
                     .insert(hash, key, value, policy.fresh(now));
+                self.notify(Class::New, "new", key);
             }
         }
         self.arrived(key, arrival);
@@ -372,6 +403,7 @@ impl<'a> Keyspace<'a> {
         let hash = self.hash(key);
         let arrival = Arrival::of(&value);
         self.db_mut(hash).insert(hash, key, value, fresh);
+        self.notify(Class::New, "new", key);
         self.arrived(key, arrival);
     }
 
@@ -379,6 +411,7 @@ impl<'a> Keyspace<'a> {
     pub fn take(&mut self, key: &[u8]) -> Option<(Value, Option<i64>)> {
         let (hash, _) = self.position(key)?;
         let entry = self.db_mut(hash).remove(hash, key)?;
+        self.departed(key, &entry.value);
         let deadline = entry.key.deadline();
         Some((entry.value, deadline))
     }
@@ -412,15 +445,18 @@ impl<'a> Keyspace<'a> {
 
     /// Notes that the command changed a key, with the event's class and name. Everything that
     /// follows from a change hangs on this call and its kind.
+    #[inline]
     pub fn changed(&mut self, class: Class, event: &'static str, key: &[u8]) {
         self.changed_by(class, event, key, 1);
     }
 
     /// The same for one event that stands for several changes, as of so many elements that came or
     /// went: `INFO` counts each of them.
-    pub fn changed_by(&mut self, _class: Class, _event: &'static str, key: &[u8], count: usize) {
+    #[inline]
+    pub fn changed_by(&mut self, class: Class, event: &'static str, key: &[u8], count: usize) {
         self.changes += count as u64;
         self.touch(key);
+        self.notify(class, event, key);
     }
 
     /// The same for an event that is no change of its own: it goes with another one that counts.
@@ -453,6 +489,10 @@ impl<'a> Keyspace<'a> {
             keys += db.len();
             if db.is_empty() {
                 continue;
+            }
+            // Who waits with a consumer group is told that the key is gone.
+            for key in self.server.blocking.keys(shard, number) {
+                self.add_ready(number, &key);
             }
             if lazy {
                 self.server.lazyfree.free(Garbage::Db(db));
@@ -490,11 +530,20 @@ impl<'a> Keyspace<'a> {
     /// Removes the keys that were met expired under a shared lock, one shard at a time. The
     /// command's own locks must have been released.
     pub fn remove_stale(&mut self) {
-        for (number, key) in std::mem::take(&mut self.stale) {
-            let hash = self.server.store.hash(&key);
+        for stale in std::mem::take(&mut self.stale) {
+            let hash = self.server.store.hash(&stale.key);
             self.locks = Locks::one(&self.server.store, shard_of(hash), true);
             self.hashed = (0, 0, 0);
-            self.within(number, |db| db.position(&key));
+            self.within(stale.db, |db| {
+                // Somebody else may have removed it, or set it anew.
+                db.position(&stale.key);
+                if stale.missed {
+                    db.notify(Class::KeyMiss, "keymiss", &stale.key);
+                }
+            });
+            if !self.ready.is_empty() {
+                super::blocking::serve_ready(self);
+            }
             self.locks = Locks::none();
         }
     }
@@ -502,6 +551,15 @@ impl<'a> Keyspace<'a> {
     /// As [`Keyspace::read`], but the key's access bookkeeping stays as it is: for commands that
     /// ask about a key without using its value.
     pub fn look(&mut self, key: &[u8]) -> Option<&Entry> {
+        self.look_up(key, true)
+    }
+
+    /// As [`Keyspace::look`], but that there is no such key is no event.
+    pub fn inspect(&mut self, key: &[u8]) -> Option<&Entry> {
+        self.look_up(key, false)
+    }
+
+    fn look_up(&mut self, key: &[u8], noticed: bool) -> Option<&Entry> {
         let hash = self.hash(key);
         let db = self.locks.shard(shard_of(hash)).db(self.number);
         match db.get(hash, key) {
@@ -511,8 +569,18 @@ impl<'a> Keyspace<'a> {
             }
             found => {
                 self.misses += 1;
-                if found.is_some() {
-                    self.stale.push((self.number, key.to_vec()));
+                if noticed {
+                    let stale = found.is_some().then_some(&mut self.stale);
+                    missed(
+                        self.server,
+                        &mut self.mail,
+                        self.held_back.as_mut(),
+                        stale,
+                        self.number,
+                        key,
+                    );
+                } else if found.is_some() {
+                    self.stale.push(Stale::new(self.number, key));
                 }
                 None
             }
@@ -523,7 +591,9 @@ impl<'a> Keyspace<'a> {
     /// or in another database.
     pub fn take_entry(&mut self, key: &[u8]) -> Option<Entry> {
         let (hash, _) = self.position(key)?;
-        self.db_mut(hash).remove(hash, key)
+        let entry = self.db_mut(hash).remove(hash, key)?;
+        self.departed(key, &entry.value);
+        Some(entry)
     }
 
     /// Adds a key that does not exist, with a deadline and, unless it is to count as new, the
@@ -539,6 +609,7 @@ impl<'a> Keyspace<'a> {
         {
             self.server.store.note_due(shard_of(hash), due);
         }
+        self.notify(Class::New, "new", key);
         self.arrived(key, arrival);
     }
 
@@ -547,13 +618,25 @@ impl<'a> Keyspace<'a> {
     fn arrived(&mut self, key: &[u8], arrival: Arrival) {
         match arrival {
             Arrival::Plain => {}
-            Arrival::Waitable => {
-                let hash = self.hash(key);
-                if self.server.blocking.any(shard_of(hash)) {
-                    self.add_ready(self.number, key);
-                }
-            }
+            Arrival::Waitable => self.note_ready(key),
             Arrival::Volatile(deadline) => self.expect_fields(key, deadline),
+        }
+    }
+
+    /// Sees to what follows from a value's leaving the keyspace: clients that wait for a stream as
+    /// members of a consumer group are told so.
+    #[inline]
+    fn departed(&mut self, key: &[u8], value: &Value) {
+        if let Value::Stream(_) = value {
+            self.note_ready(key);
+        }
+    }
+
+    /// Notes that a key which exists has changed in a way that clients may wait for.
+    pub fn note_ready(&mut self, key: &[u8]) {
+        let hash = self.hash(key);
+        if self.server.blocking.any(shard_of(hash)) {
+            self.add_ready(self.number, key);
         }
     }
 
@@ -590,12 +673,9 @@ impl<'a> Keyspace<'a> {
             self.touch_all(shard, b, Some(a));
             self.locks.shard_mut(shard).swap(a, b);
             for number in [a, b] {
+                // What is there now, or no longer, may concern whoever waits.
                 for key in self.server.blocking.keys(shard, number) {
-                    self.forget_hash();
-                    let there = |db: &mut Self| db.peek(&key).map(|entry| entry.value.kind());
-                    if let Some(Type::List | Type::ZSet) = self.within(number, there) {
-                        self.add_ready(number, &key);
-                    }
+                    self.add_ready(number, &key);
                 }
             }
         }
@@ -617,6 +697,9 @@ impl<'a> Keyspace<'a> {
         }
         let result = run(self);
         if !held {
+            if !self.ready.is_empty() {
+                super::blocking::serve_ready(self);
+            }
             self.locks = Locks::none();
         }
         result
@@ -654,11 +737,38 @@ impl<'a> Keyspace<'a> {
         if watching.any(shard_of(hash)) {
             watching.expired(self.number, hash, key);
         }
+        self.notify(Class::Expired, "expired", key);
+        self.tell_missed(key);
         if let Some(entry) = gone {
+            self.departed(key, &entry.value);
             let lazy = self.server.config.bool(id::LAZYFREE_LAZY_EXPIRE);
             self.server.lazyfree.free_value(entry.value, lazy);
         }
         None
+    }
+
+    /// The command does not start over: tells of the keys that it looked up in vain.
+    pub(super) fn tell_held_back(&mut self) {
+        for (number, key) in self.held_back.take().into_iter().flatten() {
+            self.within(number, |db| db.notify(Class::KeyMiss, "keymiss", &key));
+        }
+    }
+
+    /// The command starts over, and will look up again whatever it has looked up in vain.
+    pub(super) fn forget_misses(&mut self) {
+        (self.hits, self.misses) = (0, 0);
+        self.held_back = None;
+        self.stale.iter_mut().for_each(|stale| stale.missed = false);
+    }
+
+    /// A key that the command has met as an expired one is removed now: only then its look-up is an
+    /// event.
+    fn tell_missed(&mut self, key: &[u8]) {
+        let is_it = |stale: &Stale| stale.missed && stale.db == self.number && stale.key == key;
+        if let Some(at) = self.stale.iter().position(is_it) {
+            self.stale[at].missed = false;
+            self.notify(Class::KeyMiss, "keymiss", key);
+        }
     }
 
     fn db_mut(&mut self, hash: u64) -> &mut Db {
@@ -683,6 +793,28 @@ fn typed(value: Option<&Value>, kind: Type) -> Outcome<Option<&Value>> {
     }
 }
 
+/// A look-up for reading found nothing, or a key that has expired and is to be added to `stale`.
+#[inline]
+fn missed(
+    server: &Server,
+    mail: &mut Mail,
+    held_back: Option<&mut Vec<(usize, Vec<u8>)>>,
+    stale: Option<&mut Vec<Stale>>,
+    db: usize,
+    key: &[u8],
+) {
+    let wanted = notify::is_wanted(server, Class::KeyMiss);
+    match (stale, held_back) {
+        (Some(stale), _) => stale.push(Stale {
+            missed: wanted,
+            ..Stale::new(db, key)
+        }),
+        (None, Some(held_back)) if wanted => held_back.push((db, key.to_vec())),
+        (None, None) if wanted => notify::publish(server, mail, Class::KeyMiss, "keymiss", db, key),
+        _ => {}
+    }
+}
+
 /// What a value that comes into the keyspace gives cause for.
 enum Arrival {
     /// Nothing.
@@ -697,7 +829,7 @@ impl Arrival {
     #[inline]
     fn of(value: &Value) -> Arrival {
         match value {
-            Value::List(_) | Value::ZSet(_) => Arrival::Waitable,
+            Value::List(_) | Value::ZSet(_) | Value::Stream(_) => Arrival::Waitable,
             Value::Hash(fields) => fields
                 .next_deadline()
                 .map_or(Arrival::Plain, Arrival::Volatile),
@@ -709,30 +841,36 @@ impl Arrival {
 /// Notes what the sweeper has removed from a shard; the place for what follows from an expiry. For
 /// a key of its own that is the event `expired`, for fields `hexpired`, and `del` when they were
 /// the last of their hash.
-pub fn swept(server: &Server, db: usize, swept: Swept) {
-    let touch = |key: &[u8]| {
+pub fn swept(server: &Server, mail: &mut Mail, db: usize, swept: Swept) {
+    let mut notify = |class, event, key: &[u8]| {
         let hash = server.store.hash(key);
         if server.watching.any(shard_of(hash)) {
-            server.watching.touch(db, hash, key);
+            if class == Class::Expired {
+                server.watching.expired(db, hash, key);
+            } else {
+                server.watching.touch(db, hash, key);
+            }
         }
+        notify::publish(server, mail, class, event, db, key);
     };
     let entry = match swept {
         Swept::Key(entry) => {
             server.stats.expired(1);
             let key = entry.key.bytes();
-            let hash = server.store.hash(key);
-            if server.watching.any(shard_of(hash)) {
-                server.watching.expired(db, hash, key);
+            notify(Class::Expired, "expired", key);
+            if let Value::Stream(_) = entry.value {
+                super::blocking::stream_gone(server, db, server.store.hash(key), key);
             }
             entry
         }
         Swept::Fields(key, fields) => {
-            touch(&key);
+            notify(Class::Hash, "hexpired", &key);
             return server.stats.expired_fields(fields.len() as u64);
         }
         Swept::Hash(entry, fields) => {
-            touch(entry.key.bytes());
             server.stats.expired_fields(fields.len() as u64);
+            notify(Class::Hash, "hexpired", entry.key.bytes());
+            notify(Class::Generic, "del", entry.key.bytes());
             entry
         }
     };

@@ -41,13 +41,21 @@ mod list_moves;
 mod lists;
 mod lolwut;
 mod memory;
+mod monitor;
+pub mod notify;
 mod options;
+mod pubsub;
 mod replies;
 mod scan;
 mod server;
 mod set_algebra;
 mod sets;
 mod sort;
+mod stream_claims;
+mod stream_groups;
+mod stream_info;
+mod stream_reads;
+mod streams;
 mod strings;
 pub mod transactions;
 mod zset_algebra;
@@ -139,11 +147,18 @@ pub const FAMILIES: &[&[spec::Command]] = &[
     lists::COMMANDS,
     lolwut::COMMANDS,
     memory::COMMANDS,
+    monitor::COMMANDS,
+    pubsub::COMMANDS,
     scan::COMMANDS,
     server::COMMANDS,
     set_algebra::COMMANDS,
     sets::COMMANDS,
     sort::COMMANDS,
+    stream_claims::COMMANDS,
+    stream_groups::COMMANDS,
+    stream_info::COMMANDS,
+    stream_reads::COMMANDS,
+    streams::COMMANDS,
     strings::COMMANDS,
     transactions::COMMANDS,
     zset_algebra::COMMANDS,

@@ -5,6 +5,7 @@
 //! dict's own rule (see `store/dict.rs`) misses no key that is there throughout.
 
 use super::error::{Error, Outcome, SYNTAX};
+use super::keyspace::Stale;
 use super::options::{int, is};
 use super::spec::*;
 use super::{Args, Ctx};
@@ -131,7 +132,7 @@ fn walk(
                 count -= 1;
                 let entry = part.at(position);
                 if entry.key.is_expired(db.now) {
-                    stale.push((db.number, entry.key.bytes().to_vec()));
+                    stale.push(Stale::new(db.number, entry.key.bytes()));
                 } else {
                     visit(entry);
                 }

@@ -10,6 +10,7 @@ use crate::server::Server;
 use crate::server::blocking::Waiter;
 use crate::server::client::Client;
 use crate::server::config::id;
+use crate::server::mail::Mail;
 use crate::server::stats::Tally;
 use crate::util::clock::now_ms;
 
@@ -40,6 +41,8 @@ pub struct Session {
     pub close: bool,
     /// What it has counted.
     pub tally: Tally,
+    /// Messages that its commands have for clients, to be sent before their replies.
+    pub mail: Mail,
     /// The time, as this session last read it.
     pub clock: Clock,
     /// What it waits for, from its registration until its thread goes to sleep.
@@ -58,6 +61,7 @@ impl Session {
         let authenticated = server.config.str(id::REQUIREPASS).is_empty();
         client.authenticated.store(authenticated, Ordering::Relaxed);
         Session {
+            mail: Mail::new(client.id),
             client,
             db: 0,
             authenticated,

@@ -17,9 +17,9 @@ use super::spec::*;
 use super::{Args, Ctx, Keyspace};
 use crate::resp::Reply;
 use crate::resp::reply::Aggregate;
-use crate::types::Value;
 use crate::types::listpack::Item;
 use crate::types::set::{Limits, Probe, Set, intersect};
+use crate::types::{Type, Value};
 
 /// The rows of this family.
 pub const COMMANDS: &[Command] = &[
@@ -126,7 +126,7 @@ fn sets_of<'d>(
     args: &Args<'_>,
     keys: Range<usize>,
 ) -> Outcome<Vec<Option<&'d Set>>> {
-    let held = db.several(keys.map(|at| &args[at]));
+    let held = db.several(keys.map(|at| &args[at]), |value| value.kind() == Type::Set);
     held.into_iter()
         .map(|value| match value {
             Some(Value::Set(set)) => Ok(Some(set)),

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use super::dispatch;
 use super::error::{Error, Outcome};
+use super::monitor;
 use super::session::Session;
 use super::spec::*;
 use super::table::Row;
@@ -111,6 +112,7 @@ impl Drop for Watches {
             let watching = &self.server.watching;
             watching.unwatch(&self.client, watch.db, watch.hash, &watch.key);
         }
+        self.server.watching.left();
         self.client.set(DIRTY_CAS, false);
     }
 }
@@ -161,10 +163,15 @@ pub(super) fn refused(session: &mut Session, row: Option<&Row>, error: Error) ->
 /// Leaves the transaction and forgets the watched keys.
 pub(super) fn finish(session: &mut Session) -> Option<Transaction> {
     session.watches = None;
+    show_finished(session);
+    session.transaction.take()
+}
+
+/// No longer shows the client as one in a transaction.
+fn show_finished(session: &Session) {
     session.client.set(MULTI, false);
     let multi = &session.client.multi;
     multi.store(-1, std::sync::atomic::Ordering::Relaxed);
-    session.transaction.take()
 }
 
 /// Locks everything that the queued commands need, and the watched keys.
@@ -219,16 +226,20 @@ fn exec(c: &mut Ctx<'_>, _: &mut Args<'_>) -> Outcome {
         return Err(EXEC_WITHOUT_MULTI);
     }
     let changed = c.session.client.has(DIRTY_CAS) || has_expired(c);
-    let Some(transaction) = finish(c.session) else {
-        return Err(EXEC_WITHOUT_MULTI);
-    };
-    if transaction.aborted {
-        return Err(ABORTED);
-    }
-    if changed {
+    let aborted = (c.session.transaction.as_ref()).is_some_and(|queued| queued.aborted);
+    if aborted || changed {
+        finish(c.session);
+        if aborted {
+            return Err(ABORTED);
+        }
         c.out.null_array();
         return Ok(());
     }
+    // The commands themselves see their client still in its transaction, and watching nothing.
+    c.session.watches = None;
+    let Some(transaction) = c.session.transaction.take() else {
+        return Err(EXEC_WITHOUT_MULTI);
+    };
     let exec = c.row;
     c.db.in_transaction = true;
     // It is not left in the middle.
@@ -237,6 +248,7 @@ fn exec(c: &mut Ctx<'_>, _: &mut Args<'_>) -> Outcome {
     for (mut args, row) in transaction.queue {
         run(c, &mut args.args(), row);
     }
+    show_finished(c.session);
     c.db.in_transaction = false;
     c.row = exec;
     Ok(())
@@ -248,6 +260,11 @@ fn run(c: &mut Ctx<'_>, args: &mut Args<'_>, row: &'static Row) {
     c.row = row;
     c.db.number = c.session.db;
     c.db.forget_hash();
+    let shown = if c.server.pubsub.is_monitored() {
+        monitor::quote(row, args)
+    } else {
+        None
+    };
     let mut result = (row.spec.handler)(c, args);
     if let Some(request) = c.db.request.take() {
         // In a transaction nobody waits: there is nothing, and that is the reply.
@@ -258,6 +275,12 @@ fn run(c: &mut Ctx<'_>, args: &mut Args<'_>, row: &'static Row) {
         result = Ok(());
     }
     dispatch::count(c.server, c.session, c.out, start, row, result);
+    if let Some(quoted) = shown {
+        // While a command runs, the keyspace has the messages.
+        std::mem::swap(&mut c.session.mail, &mut c.db.mail);
+        monitor::show(c.server, c.session, &quoted);
+        std::mem::swap(&mut c.session.mail, &mut c.db.mail);
+    }
 }
 
 /// Whether a watched key has expired since, and is still there.
@@ -289,10 +312,13 @@ fn watch(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
         return Ok(());
     }
     let number = c.db.number;
-    let watches = c.session.watches.get_or_insert_with(|| Watches {
-        server: c.server.clone(),
-        client: c.session.client.clone(),
-        keys: Vec::new(),
+    let watches = c.session.watches.get_or_insert_with(|| {
+        c.server.watching.joined();
+        Watches {
+            server: c.server.clone(),
+            client: c.session.client.clone(),
+            keys: Vec::new(),
+        }
     });
     for key in args.from(1) {
         let known = |watch: &Watch| watch.db == number && watch.key == key;

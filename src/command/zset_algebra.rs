@@ -14,11 +14,11 @@ use super::zset_ranges::reply;
 use super::zsets::limits;
 use super::{Args, Ctx};
 use crate::resp::Reply;
-use crate::types::Value;
 use crate::types::listpack::Item;
 use crate::types::member_dict::{Member, MemberDict};
 use crate::types::set::{Probe, Set};
 use crate::types::zset::ZSet;
+use crate::types::{Type, Value};
 use crate::util::float::parse_f64;
 
 /// The rows of this family.
@@ -306,7 +306,9 @@ fn look_up<'a>(
     args: &Args<'_>,
     keys: Range<usize>,
 ) -> Outcome<Vec<Input<'a>>> {
-    let values = db.several(keys.map(|at| &args[at]));
+    let values = db.several(keys.map(|at| &args[at]), |value| {
+        matches!(value.kind(), Type::ZSet | Type::Set)
+    });
     let input = |value: Option<&'a Value>| {
         let members = match value {
             None => Members::None,

@@ -16,7 +16,7 @@ use crate::resp::{Limits, Parsed, Parser, Reply};
 use crate::server::Server;
 use crate::server::client::{CLOSE_ASAP, Client, Socket};
 use crate::server::config::id;
-use crate::server::config::value::OutputClass;
+use crate::server::mail;
 use crate::{log_verbose, log_warning, sys};
 
 /// Size of the buffer that requests are read into.
@@ -102,7 +102,14 @@ pub fn lost(server: &Server, client: &Client) {
         client.address.peer
     );
     client.kill();
-    server.clients.remove(client.id);
+    server.remove_client(client);
+}
+
+impl Drop for Connection {
+    /// Whatever ends it, messages for other clients are not left behind.
+    fn drop(&mut self) {
+        self.session.mail.deliver(&self.server);
+    }
 }
 
 /// One client's connection.
@@ -202,6 +209,8 @@ impl Connection {
     pub fn finish(self) {
         let client = &self.session.client;
         if self.session.close && !client.has(CLOSE_ASAP) {
+            // Only what it has been sent so far is still to arrive.
+            self.server.pubsub.forget(client);
             if !client.outbox.finish() {
                 // The writer ends the connection, and until then the client is there to be seen.
                 return;
@@ -219,7 +228,7 @@ impl Connection {
         } else {
             client.kill();
         }
-        self.server.clients.remove(client.id);
+        self.server.remove_client(client);
     }
 
     /// Reads what has arrived. `Err` says how the turn ends without anything to serve.
@@ -417,6 +426,11 @@ impl Connection {
 
     /// Sends the replies. Returns `false` when the connection has ended.
     fn flush(&mut self) -> bool {
+        // Who has a reply to PUBLISH finds its message on its way.
+        self.session.mail.deliver(&self.server);
+        if self.session.client.outbox.is_pushable() {
+            return self.flush_in_turn();
+        }
         if self.out.is_empty() {
             return true;
         }
@@ -444,16 +458,35 @@ impl Connection {
             return true;
         }
         let (rest, head) = self.out.take();
-        let limit = self.server.config.output_limit(OutputClass::Normal);
+        let limit = self.server.config.output_limit(client.output_class());
         if client.enqueue(&self.server, rest, head + sent, limit) {
             return true;
         }
-        log_warning!(
-            "Client {} closed for overcoming of output buffer limits.",
-            client.address.peer
-        );
-        client.kill();
+        mail::close_slow(client);
         false
+    }
+
+    /// Sends the replies of a client that may get messages from other threads.
+    fn flush_in_turn(&mut self) -> bool {
+        if !self.out.is_empty() {
+            self.server.stats.pour(&mut self.session.tally);
+        }
+        let client = &self.session.client;
+        let limit = self.server.config.output_limit(client.output_class());
+        match client.reply(&self.server, self.out.bytes(), limit) {
+            Ok(true) => {
+                self.out.clear(KEEP_REPLY);
+                true
+            }
+            Ok(false) => {
+                mail::close_slow(client);
+                false
+            }
+            Err(error) => {
+                log_verbose!("Error writing to client: {error}");
+                false
+            }
+        }
     }
 
     /// Whether the client has sent too much of a request that is still not complete.

@@ -21,6 +21,7 @@ use crate::store::{SHARDS, shard_of};
 use crate::sys::{self, PollSet};
 use crate::types::Type;
 use crate::types::quicklist;
+use crate::types::stream::StreamId;
 
 /// What a blocked client waits for.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -50,6 +51,28 @@ pub enum Wanted {
         /// How many at most.
         count: usize,
     },
+    /// `XREAD`: the entries behind an id, without taking anything.
+    Entries {
+        /// The keys as they were given, each with its id.
+        after: Vec<(Box<[u8]>, StreamId)>,
+        /// How many at most; 0 for all.
+        count: usize,
+    },
+    /// `XREADGROUP`: the entries that no consumer of the group has been given.
+    GroupEntries(Box<Membership>),
+}
+
+/// On whose behalf `XREADGROUP` waits, and for what.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Membership {
+    /// The consumer group.
+    pub group: Vec<u8>,
+    /// The consumer.
+    pub consumer: Vec<u8>,
+    /// Whether the entries count as acknowledged at once.
+    pub no_ack: bool,
+    /// How many entries at most; 0 for all.
+    pub count: usize,
 }
 
 impl Wanted {
@@ -58,6 +81,15 @@ impl Wanted {
         match self {
             Wanted::Element(_) | Wanted::Elements(..) | Wanted::Move { .. } => Type::List,
             Wanted::Member { .. } | Wanted::Members { .. } => Type::ZSet,
+            Wanted::Entries { .. } | Wanted::GroupEntries(_) => Type::Stream,
+        }
+    }
+
+    /// The group as whose member the client waits; such a wait ends when key or group do.
+    pub fn membership(&self) -> Option<&Membership> {
+        match self {
+            Wanted::GroupEntries(member) => Some(member),
+            _ => None,
         }
     }
 
@@ -255,6 +287,8 @@ pub struct Blocking {
     keys: Box<[AtomicUsize]>,
     clients: Mutex<HashMap<u64, Arc<Waiter>>>,
     next: AtomicU64,
+    /// Clients that wait as members of a consumer group.
+    members: AtomicUsize,
 }
 
 impl Default for Blocking {
@@ -264,6 +298,7 @@ impl Default for Blocking {
             keys: (0..SHARDS).map(|_| AtomicUsize::new(0)).collect(),
             clients: Mutex::default(),
             next: AtomicU64::new(0),
+            members: AtomicUsize::new(0),
         }
     }
 }
@@ -304,6 +339,9 @@ impl Blocking {
             return None;
         }
         self.clients().insert(client.id, waiter.clone());
+        if waiter.wanted.membership().is_some() {
+            self.members.fetch_add(1, Ordering::AcqRel);
+        }
         for (hash, key) in &waiter.keys {
             let shard = shard_of(*hash);
             let mut queues = self.shard(shard);
@@ -319,6 +357,9 @@ impl Blocking {
             self.leave(waiter, *hash, key);
         }
         self.clients().remove(&waiter.client.id);
+        if waiter.wanted.membership().is_some() {
+            self.members.fetch_sub(1, Ordering::AcqRel);
+        }
     }
 
     /// Takes a waiter out of one key's queue.
@@ -353,6 +394,17 @@ impl Blocking {
             None => 0,
         };
         queue.get(at).cloned()
+    }
+
+    /// The clients that wait for a key as members of a consumer group.
+    pub fn members(&self, hash: u64, db: usize, key: &[u8]) -> Vec<Arc<Waiter>> {
+        if self.members.load(Ordering::Acquire) == 0 {
+            return Vec::new();
+        }
+        let queues = self.shard(shard_of(hash));
+        let queue = queues.get(db, hash, key).into_iter().flatten();
+        let members = queue.filter(|waiter| waiter.wanted.membership().is_some());
+        members.cloned().collect()
     }
 
     /// Whether a client waits for a key of this type, so that whoever comes now has to queue up.
@@ -421,9 +473,18 @@ impl Blocking {
             .sum()
     }
 
-    /// Ends the waits of clients that have gone. One system call asks for all of them.
-    pub fn end_gone(&self) {
-        let waiters: Vec<Arc<Waiter>> = self.clients().values().cloned().collect();
+    /// Ends the waits of clients that have gone. One system call asks for all of them, or, where
+    /// they are many, for every fourth: which ones depends on `turn`, a number that grows by one
+    /// from call to call.
+    pub fn end_gone(&self, turn: u64) {
+        let clients = self.clients();
+        let all = clients.len() <= 100;
+        let waiters: Vec<Arc<Waiter>> = clients
+            .iter()
+            .filter(|(id, _)| all || *id % 4 == turn % 4)
+            .map(|(_, waiter)| waiter.clone())
+            .collect();
+        drop(clients);
         let mut sockets = PollSet::for_hangups();
         for waiter in &waiters {
             sockets.push(&waiter.client.socket);

@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicUsize,
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::blocking::Waiter;
+use super::config::value::OutputClass;
 use super::outbox::Outbox;
+use super::pubsub::Subscriptions;
 use crate::util::clock::now_ms;
 
 /// A connected socket, TCP or unix alike: all that is ever done with it is to read and write
@@ -60,9 +62,15 @@ pub const BLOCKED: ClientFlag = ClientFlag(1 << 5);
 pub const MULTI: ClientFlag = ClientFlag(1 << 6);
 /// A watched key has changed, and its EXEC will do nothing (`d`).
 pub const DIRTY_CAS: ClientFlag = ClientFlag(1 << 7);
+/// Gets a line for each command that is carried out (`O`).
+pub const MONITOR: ClientFlag = ClientFlag(1 << 8);
+/// Has subscribed to something (`P`).
+pub const SUBSCRIBED: ClientFlag = ClientFlag(1 << 9);
 
 /// The letters in the order in which Redis prints them.
 const LETTERS: &[(ClientFlag, char)] = &[
+    (MONITOR, 'O'),
+    (SUBSCRIBED, 'P'),
     (MULTI, 'x'),
     (BLOCKED, 'b'),
     (DIRTY_CAS, 'd'),
@@ -105,6 +113,8 @@ pub struct Client {
     pub multi: AtomicI64,
     /// Whether it has authenticated.
     pub authenticated: AtomicBool,
+    /// What it has subscribed to.
+    pub subscriptions: Subscriptions,
     flags: AtomicU32,
     names: Mutex<Names>,
     /// What it waits for in a blocking command, until the reply has been sent.
@@ -132,6 +142,7 @@ impl Client {
             reply_room: AtomicUsize::new(0),
             multi: AtomicI64::new(-1),
             authenticated: AtomicBool::new(false),
+            subscriptions: Subscriptions::default(),
             flags: AtomicU32::new(flags),
             names: Mutex::default(),
             blocked: Mutex::default(),
@@ -143,12 +154,28 @@ impl Client {
         self.flags.load(Ordering::Relaxed) & flag.0 != 0
     }
 
+    /// Whether any of these flags is set.
+    #[inline]
+    pub fn has_any(&self, flags: &[ClientFlag]) -> bool {
+        let mask = flags.iter().fold(0, |mask, flag| mask | flag.0);
+        self.flags.load(Ordering::Relaxed) & mask != 0
+    }
+
     /// Sets or clears a flag.
     pub fn set(&self, flag: ClientFlag, on: bool) {
         if on {
             self.flags.fetch_or(flag.0, Ordering::Relaxed);
         } else {
             self.flags.fetch_and(!flag.0, Ordering::Relaxed);
+        }
+    }
+
+    /// Which limits hold for its output.
+    pub fn output_class(&self) -> OutputClass {
+        if self.has(SUBSCRIBED) {
+            OutputClass::Pubsub
+        } else {
+            OutputClass::Normal
         }
     }
 

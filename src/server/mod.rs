@@ -11,8 +11,10 @@ pub mod config;
 pub mod histogram;
 pub mod lazyfree;
 pub mod logger;
+pub mod mail;
 pub mod outbox;
 pub mod pause;
+pub mod pubsub;
 pub mod stats;
 pub mod watching;
 
@@ -27,10 +29,12 @@ use crate::store::access::Policy;
 use crate::types::quicklist::PACKED_THRESHOLD;
 use crate::util::{clock, random};
 use blocking::Blocking;
+use client::Client;
 use clients::Clients;
 use config::{Config, id, table};
 use lazyfree::LazyFree;
 use pause::Pause;
+use pubsub::PubSub;
 use stats::Stats;
 use watching::Watching;
 
@@ -49,6 +53,8 @@ pub struct Server {
     pub blocking: Blocking,
     /// Keys that clients watch.
     pub watching: Watching,
+    /// Who gets which messages.
+    pub pubsub: PubSub,
     /// What has been counted.
     pub stats: Stats,
     /// `CLIENT PAUSE`.
@@ -100,6 +106,7 @@ impl Server {
             clients: Clients::default(),
             blocking: Blocking::default(),
             watching: Watching::default(),
+            pubsub: PubSub::default(),
             stats: Stats::new(commands),
             pause: Pause::default(),
             lazyfree: LazyFree::default(),
@@ -151,6 +158,12 @@ impl Server {
     /// The reason why an address could not be bound.
     pub fn rebind(&self) -> Result<(), String> {
         self.rebind.get().map_or(Ok(()), |rebind| rebind())
+    }
+
+    /// Removes a client that has gone, with its subscriptions.
+    pub fn remove_client(&self, client: &Client) {
+        self.pubsub.forget(client);
+        self.clients.remove(client.id);
     }
 
     /// Asks the server to end.

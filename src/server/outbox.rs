@@ -4,9 +4,15 @@
 //! the socket refuses goes here, and a thread of its own writes it while the session goes on
 //! reading; so a client that sends a million commands before it reads the first reply is served,
 //! and one that never reads hurts nobody. The thread ends when the outbox is empty.
+//!
+//! Messages that other threads have for a client (see [`super::mail`]) go through here as well.
+//! From the moment a client can get any, everything for it is sent under the lock of its outbox,
+//! its replies included, so that no message lands in the middle of another one. Clients that never
+//! can do without the lock.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::io::{ErrorKind, IoSlice};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -20,6 +26,14 @@ use crate::util::clock::now_ms;
 const STACK: usize = 128 << 10;
 /// Bytes handed to the socket at a time.
 const SLICE: usize = 64 << 10;
+/// Messages up to this size are put together, which costs less than to share each of them.
+const SMALL: usize = 1 << 10;
+/// Size up to which messages are put together.
+const GATHER: usize = 16 << 10;
+/// A buffer of messages up to this size is used again.
+const SPARE: usize = 4 << 10;
+/// Buffers that are sent with one call.
+const VECTOR: usize = 64;
 
 /// Bytes waiting for a client.
 pub struct Outbox {
@@ -27,12 +41,36 @@ pub struct Outbox {
     state: Mutex<State>,
     bytes: AtomicUsize,
     chunks: AtomicUsize,
+    /// Whether other threads may have messages for the client.
+    pushable: AtomicBool,
+}
+
+/// Bytes to send.
+enum Chunk {
+    Own(Vec<u8>),
+    /// A message that goes to other clients as well.
+    Shared(Arc<[u8]>),
+}
+
+impl Chunk {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Chunk::Own(bytes) => bytes,
+            Chunk::Shared(bytes) => bytes,
+        }
+    }
 }
 
 #[derive(Default)]
 struct State {
     /// Buffers, each with the number of its first bytes that have been sent.
-    queue: VecDeque<(Vec<u8>, usize)>,
+    queue: VecDeque<(Chunk, usize)>,
+    /// An empty buffer for messages.
+    spare: Vec<u8>,
+    /// Messages that must not go out before the replies that the session is still holding.
+    held: Option<Vec<u8>>,
+    /// Who has last taken it upon himself to see to it that what is queued is sent.
+    courier: u64,
     /// Whether a thread is writing.
     active: bool,
     closed: bool,
@@ -50,7 +88,29 @@ impl Outbox {
             state: Mutex::default(),
             bytes: AtomicUsize::new(0),
             chunks: AtomicUsize::new(0),
+            pushable: AtomicBool::new(false),
         }
+    }
+
+    /// Whether other threads may have messages for the client.
+    pub fn is_pushable(&self) -> bool {
+        self.pushable.load(Ordering::Relaxed)
+    }
+
+    /// The session is about to tell the client that it will get messages: whatever comes from now
+    /// on waits until the session has sent that reply. Called by the session's own thread only.
+    pub fn hold(&self) {
+        let mut state = self.lock();
+        state.held.get_or_insert_default();
+        self.pushable.store(true, Ordering::Relaxed);
+    }
+
+    /// Takes the messages that wait for the session's replies, to be put among them.
+    pub fn take_held(&self) -> Vec<u8> {
+        let mut state = self.lock();
+        let held = state.held.as_mut().map(std::mem::take).unwrap_or_default();
+        self.bytes.fetch_sub(held.len(), Ordering::Relaxed);
+        held
     }
 
     /// Bytes waiting.
@@ -79,6 +139,7 @@ impl Outbox {
         let mut state = self.lock();
         state.closed = true;
         state.queue.clear();
+        state.held = None;
     }
 
     /// Nothing more will come: once what is waiting has been written, the connection ends and its
@@ -86,12 +147,27 @@ impl Outbox {
     pub fn finish(&self) -> bool {
         let mut state = self.lock();
         state.last = true;
+        // A message that has come since the last reply is not written any more.
+        state.closed |= !state.active;
         !state.active
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What became of a message for a client.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Posted {
+    /// It is queued.
+    Queued,
+    /// It is queued, and the caller has to call [`Client::dispatch`] in a while.
+    Dispatch,
+    /// The client has gone.
+    Gone,
+    /// It was one too many: the caller has to close the client.
+    OverLimit,
 }
 
 impl Client {
@@ -104,33 +180,198 @@ impl Client {
         sent: usize,
         limit: OutputLimit,
     ) -> bool {
+        let mut state = self.outbox.lock();
+        self.add(server, &mut state, bytes, sent, limit) && self.start_writer(server, &mut state)
+    }
+
+    /// Queues a message from another thread, `courier`, who will have it sent.
+    pub fn post(
+        &self,
+        server: &Server,
+        message: &Arc<[u8]>,
+        courier: u64,
+        limit: OutputLimit,
+    ) -> Posted {
         let outbox = &self.outbox;
-        let mut state = outbox.lock();
+        let mut guard = outbox.lock();
+        let state = &mut *guard;
+        if state.closed {
+            return Posted::Gone;
+        }
+        let len = message.len();
+        let total = outbox.bytes.fetch_add(len, Ordering::Relaxed) + len;
+        if let Some(held) = &mut state.held {
+            held.extend_from_slice(message);
+        } else if let Some((Chunk::Own(last), _)) = state.queue.back_mut()
+            && last.len() + len <= GATHER
+        {
+            last.extend_from_slice(message);
+        } else {
+            let chunk = if len <= SMALL {
+                let mut gathered = std::mem::take(&mut state.spare);
+                gathered.extend_from_slice(message);
+                Chunk::Own(gathered)
+            } else {
+                Chunk::Shared(message.clone())
+            };
+            outbox.chunks.fetch_add(1, Ordering::Relaxed);
+            state.queue.push_back((chunk, 0));
+        }
+        if over_limit(state, total, limit) {
+            note_over_limit(server);
+            return Posted::OverLimit;
+        }
+        if state.active || state.courier == courier {
+            return Posted::Queued;
+        }
+        state.courier = courier;
+        Posted::Dispatch
+    }
+
+    /// Sends what is queued as far as the socket takes it, and leaves the rest to a writer.
+    pub fn dispatch(self: &Arc<Self>, server: &Arc<Server>) {
+        let mut state = self.outbox.lock();
+        self.send_queue(server, &mut state);
+    }
+
+    /// Sends replies of the session of a client that may get messages, behind what is queued.
+    /// `Ok(false)` when the client is over its limit and is to be closed.
+    ///
+    /// # Errors
+    /// The socket's.
+    pub fn reply(
+        self: &Arc<Self>,
+        server: &Arc<Server>,
+        bytes: &[u8],
+        limit: OutputLimit,
+    ) -> std::io::Result<bool> {
+        let mut state = self.outbox.lock();
+        let mut sent = 0;
+        self.send_queue(server, &mut state);
+        if state.closed {
+            return Err(ErrorKind::NotConnected.into());
+        }
+        if state.queue.is_empty() && !state.active {
+            while sent < bytes.len() {
+                match sys::send_nonblocking(&self.socket, &bytes[sent..]) {
+                    Ok(written) => sent += written,
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                    Err(error) => return Err(error),
+                }
+            }
+            if sent > 0 {
+                server.stats.sent(sent);
+            }
+        }
+        let mut within = true;
+        if sent < bytes.len() {
+            within = self.add(server, &mut state, bytes[sent..].to_vec(), 0, limit);
+        }
+        if let Some(held) = state.held.take()
+            && !held.is_empty()
+        {
+            // Counted when it came.
+            self.outbox.bytes.fetch_sub(held.len(), Ordering::Relaxed);
+            within &= self.add(server, &mut state, held, 0, limit);
+        }
+        self.send_queue(server, &mut state);
+        Ok(within)
+    }
+
+    /// Adds to the queue. Returns `false` when the client is over its limit or gone.
+    fn add(
+        &self,
+        server: &Server,
+        state: &mut State,
+        bytes: Vec<u8>,
+        sent: usize,
+        limit: OutputLimit,
+    ) -> bool {
+        let outbox = &self.outbox;
         if state.closed {
             return false;
         }
         let more = bytes.len() - sent;
         let total = outbox.bytes.fetch_add(more, Ordering::Relaxed) + more;
         outbox.chunks.fetch_add(1, Ordering::Relaxed);
-        state.queue.push_back((bytes, sent));
-        if over_limit(&mut state, total, limit) {
-            server
-                .stats
-                .output_buffer_disconnections
-                .fetch_add(1, Ordering::Relaxed);
+        state.queue.push_back((Chunk::Own(bytes), sent));
+        if over_limit(state, total, limit) {
+            note_over_limit(server);
             return false;
         }
+        true
+    }
+
+    /// Sees to it that a thread writes what is queued. Returns `false` when there is none to be
+    /// had, without which the client cannot be served any further.
+    fn start_writer(self: &Arc<Self>, server: &Arc<Server>, state: &mut State) -> bool {
         if !state.active {
             let (client, server) = (self.clone(), server.clone());
             let name = format!("writer-{}", self.id);
             let thread = std::thread::Builder::new().name(name).stack_size(STACK);
-            // Without a thread the client cannot be served any further.
-            if thread.spawn(move || client.write_outbox(&server)).is_err() {
-                return false;
-            }
-            state.active = true;
+            state.active = thread.spawn(move || client.write_outbox(&server)).is_ok();
         }
-        true
+        state.active
+    }
+
+    /// Sends from the queue without waiting; what the socket does not take is left to a writer.
+    fn send_queue(self: &Arc<Self>, server: &Arc<Server>, state: &mut State) {
+        let outbox = &self.outbox;
+        state.courier = 0;
+        while !state.active && !state.closed && !state.queue.is_empty() {
+            let sent = match state.queue.front() {
+                Some((chunk, from)) if state.queue.len() == 1 => {
+                    sys::send_nonblocking(&outbox.socket, &chunk.bytes()[*from..])
+                }
+                _ => {
+                    let slices: Vec<IoSlice<'_>> = state
+                        .queue
+                        .iter()
+                        .take(VECTOR)
+                        .map(|(chunk, from)| IoSlice::new(&chunk.bytes()[*from..]))
+                        .collect();
+                    sys::sendv_nonblocking(&outbox.socket, &slices)
+                }
+            };
+            match sent {
+                Ok(sent) => self.note_sent(server, state, sent),
+                Err(error)
+                    if error.kind() == ErrorKind::WouldBlock
+                        && self.start_writer(server, state) => {}
+                Err(_) => {
+                    state.closed = true;
+                    state.queue.clear();
+                    let _ = sys::shutdown(&outbox.socket);
+                }
+            }
+        }
+        if state.queue.is_empty() && !state.active {
+            state.soft_since = None;
+        }
+    }
+
+    /// Takes what has been sent off the queue.
+    fn note_sent(&self, server: &Server, state: &mut State, mut sent: usize) {
+        server.stats.sent(sent);
+        self.outbox.bytes.fetch_sub(sent, Ordering::Relaxed);
+        while sent > 0
+            && let Some((chunk, from)) = state.queue.front_mut()
+        {
+            let rest = chunk.bytes().len() - *from;
+            if sent < rest {
+                *from += sent;
+                return;
+            }
+            sent -= rest;
+            self.outbox.chunks.fetch_sub(1, Ordering::Relaxed);
+            if let Some((Chunk::Own(mut buffer), _)) = state.queue.pop_front()
+                && state.queue.is_empty()
+                && buffer.capacity() <= SPARE
+            {
+                buffer.clear();
+                state.spare = buffer;
+            }
+        }
     }
 
     /// Whether more than the soft limit has been waiting for too long.
@@ -168,12 +409,11 @@ impl Client {
             && let Some((chunk, sent)) = state.queue.pop_front()
         {
             drop(state);
-            let written = self.send_all(&chunk[sent..]);
-            server.stats.sent(chunk.len() - sent);
+            let rest = &chunk.bytes()[sent..];
+            let written = self.send_all(rest);
+            server.stats.sent(rest.len());
             state = outbox.lock();
-            outbox
-                .bytes
-                .fetch_sub(chunk.len() - sent, Ordering::Relaxed);
+            outbox.bytes.fetch_sub(rest.len(), Ordering::Relaxed);
             outbox.chunks.fetch_sub(1, Ordering::Relaxed);
             if written.is_err() {
                 state.closed = true;
@@ -189,9 +429,16 @@ impl Client {
         state.soft_since = None;
         if state.last {
             let _ = sys::shutdown(&outbox.socket);
-            server.clients.remove(self.id);
+            server.remove_client(self);
         }
     }
+}
+
+fn note_over_limit(server: &Server) {
+    server
+        .stats
+        .output_buffer_disconnections
+        .fetch_add(1, Ordering::Relaxed);
 }
 
 fn over_limit(state: &mut State, bytes: usize, limit: OutputLimit) -> bool {

@@ -45,6 +45,8 @@ type Keys = HashMap<(usize, u64), Vec<Watched>>;
 pub struct Watching {
     shards: Box<[Mutex<Keys>]>,
     counts: Box<[AtomicUsize]>,
+    /// Clients that watch anything.
+    clients: AtomicUsize,
 }
 
 impl Default for Watching {
@@ -52,6 +54,7 @@ impl Default for Watching {
         Watching {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             counts: (0..SHARDS).map(|_| AtomicUsize::new(0)).collect(),
+            clients: AtomicUsize::new(0),
         }
     }
 }
@@ -73,6 +76,21 @@ impl Watching {
     pub fn key_count(&self) -> usize {
         let counts = self.counts.iter();
         counts.map(|count| count.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Number of clients that watch keys.
+    pub fn client_count(&self) -> usize {
+        self.clients.load(Ordering::Relaxed)
+    }
+
+    /// A client begins to watch keys.
+    pub fn joined(&self) {
+        self.clients.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A client no longer watches any key.
+    pub fn left(&self) {
+        self.clients.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Has a client watch a key, of which the caller holds the shard and the client does not watch

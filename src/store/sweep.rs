@@ -85,11 +85,13 @@ impl Alarm {
 
 impl Store {
     /// The sweeper's life: waits until keys are due and hands what it removed to `removed`, with
-    /// the database, while the shard is still locked. `pause` is asked before each round.
+    /// the database, while the shard is still locked, and calls `unlocked` when it no longer is.
+    /// `pause` is asked before each round.
     pub fn sweep_until_stopped(
         &self,
         pause: impl Fn() -> bool,
         mut removed: impl FnMut(&mut Shard, usize, Swept),
+        mut unlocked: impl FnMut(),
     ) {
         while self.sweeper.wait() {
             let now = now_ms();
@@ -100,6 +102,7 @@ impl Store {
             for shard in 0..self.shards.len() {
                 while self.due[shard].load(Ordering::Relaxed) <= now {
                     self.sweep(shard, now, &mut removed);
+                    unlocked();
                     // Many keys may be due at once; whoever waits for the processor goes first.
                     std::thread::yield_now();
                 }

@@ -14,6 +14,7 @@ pub mod ordered;
 pub mod quicklist;
 pub mod set;
 pub mod sorted_table;
+pub mod stream;
 pub mod string;
 pub mod value;
 pub mod zset;

@@ -6,6 +6,7 @@
 use super::hash::Hash;
 use super::quicklist::List;
 use super::set::Set;
+use super::stream::Stream;
 use super::string;
 use super::zset::ZSet;
 
@@ -37,6 +38,8 @@ pub enum Value {
     ZSet(ZSet),
     /// A hash.
     Hash(Hash),
+    /// A stream.
+    Stream(Box<Stream>),
 }
 
 const _: () = assert!(size_of::<Value>() == 24);
@@ -54,6 +57,8 @@ pub enum Type {
     ZSet,
     /// `hash`
     Hash,
+    /// `stream`
+    Stream,
 }
 
 impl Type {
@@ -65,11 +70,19 @@ impl Type {
             Type::Set => "set",
             Type::ZSet => "zset",
             Type::Hash => "hash",
+            Type::Stream => "stream",
         }
     }
 
     /// Every type.
-    pub const ALL: &'static [Type] = &[Type::String, Type::List, Type::Set, Type::ZSet, Type::Hash];
+    pub const ALL: &'static [Type] = &[
+        Type::String,
+        Type::List,
+        Type::Set,
+        Type::ZSet,
+        Type::Hash,
+        Type::Stream,
+    ];
 }
 
 impl Value {
@@ -111,6 +124,7 @@ impl Value {
             Value::Set(_) => Type::Set,
             Value::ZSet(_) => Type::ZSet,
             Value::Hash(_) => Type::Hash,
+            Value::Stream(_) => Type::Stream,
         }
     }
 
@@ -125,6 +139,7 @@ impl Value {
             Value::Set(set) => set.encoding(),
             Value::ZSet(zset) => zset.encoding(),
             Value::Hash(hash) => hash.encoding(),
+            Value::Stream(_) => "stream",
         }
     }
 
@@ -144,6 +159,7 @@ impl Value {
             Value::Set(set) => set.memory(samples),
             Value::ZSet(zset) => zset.memory(samples),
             Value::Hash(hash) => hash.memory(samples),
+            Value::Stream(stream) => stream.memory(samples),
         }
     }
 
@@ -155,6 +171,7 @@ impl Value {
             Value::Set(set) if set.encoding() == "hashtable" => set.len(),
             Value::ZSet(zset) if zset.encoding() == "skiplist" => zset.len(),
             Value::Hash(hash) if hash.encoding() == "hashtable" => hash.len(),
+            Value::Stream(stream) => stream.free_effort(),
             _ => 1,
         }
     }
@@ -173,6 +190,7 @@ impl Value {
             Value::Set(set) => Value::Set(set.clone()),
             Value::ZSet(zset) => Value::ZSet(zset.clone()),
             Value::Hash(hash) => Value::Hash(hash.clone()),
+            Value::Stream(stream) => Value::Stream(stream.clone()),
         }
     }
 }

@@ -19,6 +19,8 @@ mod lists;
 mod sets;
 #[path = "families/sort.rs"]
 mod sort;
+#[path = "families/streams.rs"]
+mod streams;
 #[path = "families/zset_algebra.rs"]
 mod zset_algebra;
 #[path = "families/zset_ranges.rs"]
@@ -111,6 +113,11 @@ pub const FAMILIES: &[Family] = &[
         name: "sort",
         needs: &["sort", "rpush", "hset"],
         generate: sort::commands,
+    },
+    Family {
+        name: "streams",
+        needs: &["xadd", "xreadgroup", "xautoclaim"],
+        generate: streams::commands,
     },
 ];
 

@@ -35,8 +35,9 @@ impl Client {
     }
 }
 
-/// Runs `script` in this version of RESP.
-pub fn run(script: &Script, protocol: u8) -> Verdict {
+/// Runs `script` in this version of RESP. With `events`, the notifications that each command causes
+/// are compared as well.
+pub fn run(script: &Script, protocol: u8, events: bool) -> Verdict {
     let pair = Pair::start(&script.args);
     let missing = missing_commands(pair.subject.address, &script.needs);
     if !missing.is_empty() {
@@ -47,10 +48,14 @@ pub fn run(script: &Script, protocol: u8) -> Verdict {
         protocol,
         pair: &pair,
         clients: HashMap::new(),
+        observer: None,
         current: 0,
         mismatches: Vec::new(),
         lost: false,
     };
+    if events {
+        run.observe();
+    }
     for step in &script.steps {
         run.step(step.line, &step.action);
         if run.lost || run.mismatches.len() >= MOST {
@@ -81,6 +86,8 @@ struct Run<'a> {
     protocol: u8,
     pair: &'a Pair,
     clients: HashMap<usize, Client>,
+    /// Listens to the notifications.
+    observer: Option<Client>,
     current: usize,
     mismatches: Vec<String>,
     /// Set once the two connections are no longer at the same reply.
@@ -101,6 +108,10 @@ impl Run<'_> {
                 client.reference.send(&bytes);
                 client.subject.send(&bytes);
                 self.compare_replies(line, &show_command(args), *rule, *replies);
+                // Of a command that blocks, nobody knows yet whether it has been carried out.
+                if *replies > 0 {
+                    self.compare_events(line, &show_command(args));
+                }
             }
             Action::Read { rule, replies } => {
                 self.compare_replies(line, "@read", *rule, *replies);
@@ -144,6 +155,40 @@ impl Run<'_> {
             reference: Connection::open(pair.reference.address, protocol).expect("redis-server"),
             subject: Connection::open(pair.subject.address, protocol).expect("stdis"),
         })
+    }
+
+    /// Has an observer listen to all notifications but those of expiry, which comes when it comes.
+    fn observe(&mut self) {
+        let open = |address| {
+            let mut observer = Connection::open(address, 2).expect("an observer");
+            let classes = "KEg$lshztdmn";
+            observer.call(&["CONFIG", "SET", "notify-keyspace-events", classes]);
+            observer.call(&["PSUBSCRIBE", "__key*__:*"]);
+            observer
+        };
+        self.observer = Some(Client {
+            reference: open(self.pair.reference.address),
+            subject: open(self.pair.subject.address),
+        });
+    }
+
+    /// Compares the notifications since the last time.
+    fn compare_events(&mut self, line: usize, command: &str) {
+        let Some(observer) = &mut self.observer else {
+            return;
+        };
+        const BARRIER: &str = "--barrier--";
+        let answer = format!("{BARRIER}\r\n");
+        let outcomes = observer.both(|connection| {
+            connection.send(&encode(&["PING", BARRIER]));
+            connection.read_until(answer.as_bytes())
+        });
+        if outcomes.0 != outcomes.1 {
+            self.differ(line, &format!("(events of) {command}"), &outcomes);
+        }
+        if !matches!(outcomes, (Outcome::Reply(_), Outcome::Reply(_))) {
+            self.observer = None;
+        }
     }
 
     fn compare_replies(&mut self, line: usize, command: &str, rule: Rule, replies: usize) {

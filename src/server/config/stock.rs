@@ -263,11 +263,8 @@ pub mod later {
         SLOWLOG_LOG_SLOWER_THAN = "slowlog-log-slower-than", int(-1, LONG), "10000", MUTABLE, "Microseconds that make a command slow";
         SLOWLOG_MAX_LEN = "slowlog-max-len", int(0, LONG), "128", MUTABLE, "Entries of SLOWLOG";
         LATENCY_MONITOR_THRESHOLD = "latency-monitor-threshold", int(0, LONG), "0", MUTABLE, "Milliseconds that make a latency event";
-        NOTIFY_KEYSPACE_EVENTS = "notify-keyspace-events", Kind::EventClasses, "", MUTABLE, "Classes of events that are published";
         TRACKING_TABLE_MAX_KEYS = "tracking-table-max-keys", int(0, LONG), "1000000", MUTABLE, "Keys remembered for client-side caching";
         BUSY_REPLY_THRESHOLD = "busy-reply-threshold" | "lua-time-limit", int(0, LONG), "5000", MUTABLE, "Milliseconds after which a script is busy";
-        STREAM_NODE_MAX_BYTES = "stream-node-max-bytes", memory(0, LONG_MAX), "4096", MUTABLE, "Bytes in a stream's node";
-        STREAM_NODE_MAX_ENTRIES = "stream-node-max-entries", int(0, LONG), "100", MUTABLE, "Entries in a stream's node";
     }
 }
 

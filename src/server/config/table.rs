@@ -276,6 +276,8 @@ options! {
     LATENCY_TRACKING_INFO_PERCENTILES = "latency-tracking-info-percentiles", Kind::Percentiles,
         "50 99 99.9", MULTI_ARG,
         "Percentiles that INFO latencystats shows";
+    NOTIFY_KEYSPACE_EVENTS = "notify-keyspace-events", Kind::EventClasses, "", MUTABLE,
+        "Classes of events about keys that are published as messages";
     ENCODING_NAMES = "encoding-names", Kind::Enum(ENCODING_DIALECTS), "7.0", MUTABLE,
         "Name small lists and sets in OBJECT ENCODING as Redis 7.0 does, or as 7.2";
     HASH_MAX_LISTPACK_ENTRIES = "hash-max-listpack-entries" | "hash-max-ziplist-entries", int(0, LONG), "512", MUTABLE,
@@ -298,4 +300,8 @@ options! {
         "Longest member of a packed sorted set";
     HLL_SPARSE_MAX_BYTES = "hll-sparse-max-bytes", memory(0, LONG_MAX), "3000", MUTABLE,
         "Size of a sparse HyperLogLog";
+    STREAM_NODE_MAX_BYTES = "stream-node-max-bytes", memory(0, LONG_MAX), "4096", MUTABLE,
+        "Bytes in a stream's node";
+    STREAM_NODE_MAX_ENTRIES = "stream-node-max-entries", int(0, LONG), "100", MUTABLE,
+        "Entries in a stream's node";
 }

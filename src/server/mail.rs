@@ -1,0 +1,88 @@
+//! Messages from one client's thread to other clients.
+//!
+//! Whoever has messages for others keeps a [`Mail`]: a message goes into the outbox of each of its
+//! receivers at once, which costs no system call, and what has gathered there is sent when the
+//! sender is about to send its own replies. So a batch of messages costs each receiver one call,
+//! and the sender never waits for a slow one.
+
+use std::sync::Arc;
+
+use super::Server;
+use super::client::Client;
+use super::outbox::Posted;
+use crate::log_warning;
+use crate::resp::Reply;
+
+/// The number under which the sweeper sends; clients have theirs.
+pub const SWEEPER: u64 = u64::MAX;
+
+/// What a thread has for clients. Next to nothing as long as there is nothing: each command passes
+/// one on.
+#[derive(Default)]
+pub struct Mail {
+    /// The client whose commands these messages come from, or [`SWEEPER`].
+    sender: u64,
+    bag: Option<Box<Bag>>,
+}
+
+#[derive(Default)]
+struct Bag {
+    /// What the sender has for itself: it follows the reply to the command it comes from.
+    own: Vec<u8>,
+    /// Those who have something in their outbox that is to be sent.
+    receivers: Vec<Arc<Client>>,
+    /// Those who have read too little for too long.
+    slow: Vec<Arc<Client>>,
+}
+
+impl Mail {
+    /// No messages yet.
+    pub fn new(sender: u64) -> Mail {
+        Mail { sender, bag: None }
+    }
+
+    /// Puts a message into a client's outbox. Returns whether the client is there.
+    pub fn post(&mut self, server: &Server, client: &Arc<Client>, message: &Arc<[u8]>) -> bool {
+        let bag = self.bag.get_or_insert_default();
+        if client.id == self.sender {
+            bag.own.extend_from_slice(message);
+            return true;
+        }
+        let limit = server.config.output_limit(client.output_class());
+        match client.post(server, message, self.sender, limit) {
+            Posted::Queued => {}
+            Posted::Dispatch => bag.receivers.push(client.clone()),
+            Posted::Gone => return false,
+            Posted::OverLimit => bag.slow.push(client.clone()),
+        }
+        true
+    }
+
+    /// Writes what the sender has for itself.
+    pub fn write_own(&mut self, out: &mut Reply) {
+        if let Some(bag) = &mut self.bag {
+            out.raw(&std::mem::take(&mut bag.own));
+        }
+    }
+
+    /// Sends everything, without waiting for anybody.
+    pub fn deliver(&mut self, server: &Arc<Server>) {
+        if let Some(mut bag) = self.bag.take() {
+            for client in bag.receivers.drain(..) {
+                client.dispatch(server);
+            }
+            for client in bag.slow.drain(..) {
+                close_slow(&client);
+            }
+        }
+    }
+}
+
+/// Closes a client that does not read what it has been sent.
+pub fn close_slow(client: &Client) {
+    log_warning!(
+        "Client {} closed for overcoming of output buffer limits.",
+        client.address.peer
+    );
+    client.kill();
+}
