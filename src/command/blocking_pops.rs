@@ -19,34 +19,72 @@ pub const COMMANDS: &[Command] = &[
     Command::new("blmove", 6, blmove)
         .flags(WRITE.or(DENYOOM).or(NOSCRIPT).or(BLOCKING))
         .acl(CAT_LIST)
-        .keys(&[KeySpec::one(1, RW.or(ACCESS).or(DELETE)), KeySpec::one(2, RW.or(INSERT))])
-        .docs(Group::List, "6.2.0", "O(1)", "Moves an element between the ends of two lists, waiting for one if need be")
-        .args("source:key destination:key#1 wherefrom:(LEFT | RIGHT) whereto:(LEFT | RIGHT) timeout:double"),
+        .keys(&[
+            KeySpec::one(1, RW.or(ACCESS).or(DELETE)),
+            KeySpec::one(2, RW.or(INSERT)),
+        ])
+        .docs(
+            Group::List,
+            "6.2.0",
+            "O(1)",
+            "Moves an element between the ends of two lists, waiting for one if need be",
+        )
+        .args(
+            "source:key destination:key#1 wherefrom:(LEFT | RIGHT) whereto:(LEFT | \
+                RIGHT) timeout:double",
+        ),
     Command::new("blmpop", -5, blmpop)
         .flags(WRITE.or(BLOCKING).or(MOVABLEKEYS))
         .acl(CAT_LIST)
         .keys(&[KeySpec::counted(2, RW.or(ACCESS).or(DELETE))])
-        .docs(Group::List, "7.0.0", "O(N+M), N the number of keys, M the number of elements taken", "Takes elements from the first list that has any, waiting for one if need be")
-        .args("timeout:double numkeys:integer key... where:(LEFT | RIGHT) [COUNT count:integer]"),
+        .docs(
+            Group::List,
+            "7.0.0",
+            "O(N+M), N the number of keys, M the number of elements taken",
+            "Takes elements from the first list that has any, waiting for one if need be",
+        )
+        .args(
+            "timeout:double numkeys:integer key... where:(LEFT | RIGHT) [COUNT \
+                count:integer]",
+        ),
     Command::new("blpop", -3, blpop)
         .flags(WRITE.or(NOSCRIPT).or(BLOCKING))
         .acl(CAT_LIST)
         .keys(&[KeySpec::range(1, -2, 1, RW.or(ACCESS).or(DELETE))])
-        .docs(Group::List, "2.0.0", "O(N), N the number of keys", "Takes the first element of the first list that has one, waiting if need be")
+        .docs(
+            Group::List,
+            "2.0.0",
+            "O(N), N the number of keys",
+            "Takes the first element of the first list that has one, waiting if need be",
+        )
         .args("key... timeout:double")
         .history(&[FRACTIONS]),
     Command::new("brpop", -3, brpop)
         .flags(WRITE.or(NOSCRIPT).or(BLOCKING))
         .acl(CAT_LIST)
         .keys(&[KeySpec::range(1, -2, 1, RW.or(ACCESS).or(DELETE))])
-        .docs(Group::List, "2.0.0", "O(N), N the number of keys", "Takes the last element of the first list that has one, waiting if need be")
+        .docs(
+            Group::List,
+            "2.0.0",
+            "O(N), N the number of keys",
+            "Takes the last element of the first list that has one, waiting if need be",
+        )
         .args("key... timeout:double")
         .history(&[FRACTIONS]),
     Command::new("brpoplpush", 4, brpoplpush)
         .flags(WRITE.or(DENYOOM).or(NOSCRIPT).or(BLOCKING))
         .acl(CAT_LIST)
-        .keys(&[KeySpec::one(1, RW.or(ACCESS).or(DELETE)), KeySpec::one(2, RW.or(INSERT))])
-        .docs(Group::List, "2.2.0", "O(1)", "Moves the last element of a list to the front of another, waiting for one if need be")
+        .keys(&[
+            KeySpec::one(1, RW.or(ACCESS).or(DELETE)),
+            KeySpec::one(2, RW.or(INSERT)),
+        ])
+        .docs(
+            Group::List,
+            "2.2.0",
+            "O(1)",
+            "Moves the last element of a list to the front of another, waiting for one \
+                if need be",
+        )
         .args("source:key destination:key#1 timeout:double")
         .history(&[FRACTIONS])
         .deprecated("6.2.0", "`BLMOVE` with the `RIGHT` and `LEFT` arguments"),
@@ -54,20 +92,39 @@ pub const COMMANDS: &[Command] = &[
         .flags(WRITE.or(BLOCKING).or(MOVABLEKEYS))
         .acl(CAT_SORTEDSET)
         .keys(&[KeySpec::counted(2, RW.or(ACCESS).or(DELETE))])
-        .docs(Group::SortedSet, "7.0.0", "O(K) + O(M*log(N)), K the number of keys, N that of the members, M that of the members taken", "Takes members from the first sorted set that has any, waiting for one if need be")
+        .docs(
+            Group::SortedSet,
+            "7.0.0",
+            "O(K) + O(M*log(N)), K the number of keys, N that of the members, M that \
+                of the members taken",
+            "Takes members from the first sorted set that has any, waiting for one if \
+                need be",
+        )
         .args("timeout:double numkeys:integer key... where:(MIN | MAX) [COUNT count:integer]"),
     Command::new("bzpopmax", -3, bzpopmax)
         .flags(WRITE.or(NOSCRIPT).or(BLOCKING).or(FAST))
         .acl(CAT_SORTEDSET)
         .keys(&[KeySpec::range(1, -2, 1, RW.or(ACCESS).or(DELETE))])
-        .docs(Group::SortedSet, "5.0.0", "O(log(N)), N the number of members", "Takes the member with the highest score of the first sorted set that has one, waiting if need be")
+        .docs(
+            Group::SortedSet,
+            "5.0.0",
+            "O(log(N)), N the number of members",
+            "Takes the member with the highest score of the first sorted set that has \
+                one, waiting if need be",
+        )
         .args("key... timeout:double")
         .history(&[FRACTIONS]),
     Command::new("bzpopmin", -3, bzpopmin)
         .flags(WRITE.or(NOSCRIPT).or(BLOCKING).or(FAST))
         .acl(CAT_SORTEDSET)
         .keys(&[KeySpec::range(1, -2, 1, RW.or(ACCESS).or(DELETE))])
-        .docs(Group::SortedSet, "5.0.0", "O(log(N)), N the number of members", "Takes the member with the lowest score of the first sorted set that has one, waiting if need be")
+        .docs(
+            Group::SortedSet,
+            "5.0.0",
+            "O(log(N)), N the number of members",
+            "Takes the member with the lowest score of the first sorted set that has \
+                one, waiting if need be",
+        )
         .args("key... timeout:double")
         .history(&[FRACTIONS]),
 ];

@@ -18,56 +18,113 @@ pub const COMMANDS: &[Command] = &[
         .flags(WRITE.or(DENYOOM).or(FAST))
         .acl(CAT_HASH)
         .keys(&[KeySpec::one(1, RW.or(UPDATE))])
-        .docs(Group::Hash, "7.4.0", "O(N), N the number of fields given", "Lets fields of a hash expire after some seconds")
-        .args("key seconds:integer [condition:(NX | XX | GT | LT)] FIELDS fields:{numfields:integer field...}"),
+        .docs(
+            Group::Hash,
+            "7.4.0",
+            "O(N), N the number of fields given",
+            "Lets fields of a hash expire after some seconds",
+        )
+        .args(
+            "key seconds:integer [condition:(NX | XX | GT | LT)] FIELDS \
+                fields:{numfields:integer field...}",
+        ),
     Command::new("hexpireat", -6, hexpireat)
         .flags(WRITE.or(DENYOOM).or(FAST))
         .acl(CAT_HASH)
         .keys(&[KeySpec::one(1, RW.or(UPDATE))])
-        .docs(Group::Hash, "7.4.0", "O(N), N the number of fields given", "Lets fields of a hash expire at a Unix time in seconds")
-        .args("key unix-time-seconds:unix-time [condition:(NX | XX | GT | LT)] FIELDS fields:{numfields:integer field...}"),
+        .docs(
+            Group::Hash,
+            "7.4.0",
+            "O(N), N the number of fields given",
+            "Lets fields of a hash expire at a Unix time in seconds",
+        )
+        .args(
+            "key unix-time-seconds:unix-time [condition:(NX | XX | GT | LT)] FIELDS \
+                fields:{numfields:integer field...}",
+        ),
     Command::new("hexpiretime", -5, hexpiretime)
         .flags(READONLY.or(FAST))
         .acl(CAT_HASH)
         .keys(&[KeySpec::one(1, RO.or(ACCESS))])
-        .docs(Group::Hash, "7.4.0", "O(N), N the number of fields given", "Tells the Unix time, in seconds, at which fields of a hash expire")
+        .docs(
+            Group::Hash,
+            "7.4.0",
+            "O(N), N the number of fields given",
+            "Tells the Unix time, in seconds, at which fields of a hash expire",
+        )
         .args("key FIELDS fields:{numfields:integer field...}"),
     Command::new("hpersist", -5, hpersist)
         .flags(WRITE.or(FAST))
         .acl(CAT_HASH)
         .keys(&[KeySpec::one(1, RW.or(UPDATE))])
-        .docs(Group::Hash, "7.4.0", "O(N), N the number of fields given", "Takes the expiry off fields of a hash")
+        .docs(
+            Group::Hash,
+            "7.4.0",
+            "O(N), N the number of fields given",
+            "Takes the expiry off fields of a hash",
+        )
         .args("key FIELDS fields:{numfields:integer field...}"),
     Command::new("hpexpire", -6, hpexpire)
         .flags(WRITE.or(DENYOOM).or(FAST))
         .acl(CAT_HASH)
         .keys(&[KeySpec::one(1, RW.or(UPDATE))])
-        .docs(Group::Hash, "7.4.0", "O(N), N the number of fields given", "Lets fields of a hash expire after some milliseconds")
-        .args("key milliseconds:integer [condition:(NX | XX | GT | LT)] FIELDS fields:{numfields:integer field...}"),
+        .docs(
+            Group::Hash,
+            "7.4.0",
+            "O(N), N the number of fields given",
+            "Lets fields of a hash expire after some milliseconds",
+        )
+        .args(
+            "key milliseconds:integer [condition:(NX | XX | GT | LT)] FIELDS \
+                fields:{numfields:integer field...}",
+        ),
     Command::new("hpexpireat", -6, hpexpireat)
         .flags(WRITE.or(DENYOOM).or(FAST))
         .acl(CAT_HASH)
         .keys(&[KeySpec::one(1, RW.or(UPDATE))])
-        .docs(Group::Hash, "7.4.0", "O(N), N the number of fields given", "Lets fields of a hash expire at a Unix time in milliseconds")
-        .args("key unix-time-milliseconds:unix-time [condition:(NX | XX | GT | LT)] FIELDS fields:{numfields:integer field...}"),
+        .docs(
+            Group::Hash,
+            "7.4.0",
+            "O(N), N the number of fields given",
+            "Lets fields of a hash expire at a Unix time in milliseconds",
+        )
+        .args(
+            "key unix-time-milliseconds:unix-time [condition:(NX | XX | GT | LT)] \
+                FIELDS fields:{numfields:integer field...}",
+        ),
     Command::new("hpexpiretime", -5, hpexpiretime)
         .flags(READONLY.or(FAST))
         .acl(CAT_HASH)
         .keys(&[KeySpec::one(1, RO.or(ACCESS))])
-        .docs(Group::Hash, "7.4.0", "O(N), N the number of fields given", "Tells the Unix time, in milliseconds, at which fields of a hash expire")
+        .docs(
+            Group::Hash,
+            "7.4.0",
+            "O(N), N the number of fields given",
+            "Tells the Unix time, in milliseconds, at which fields of a hash expire",
+        )
         .args("key FIELDS fields:{numfields:integer field...}"),
     Command::new("hpttl", -5, hpttl)
         .flags(READONLY.or(FAST))
         .acl(CAT_HASH)
         .keys(&[KeySpec::one(1, RO.or(ACCESS))])
-        .docs(Group::Hash, "7.4.0", "O(N), N the number of fields given", "Tells how many milliseconds fields of a hash have left")
+        .docs(
+            Group::Hash,
+            "7.4.0",
+            "O(N), N the number of fields given",
+            "Tells how many milliseconds fields of a hash have left",
+        )
         .args("key FIELDS fields:{numfields:integer field...}")
         .tips(&["nondeterministic_output"]),
     Command::new("httl", -5, httl)
         .flags(READONLY.or(FAST))
         .acl(CAT_HASH)
         .keys(&[KeySpec::one(1, RO.or(ACCESS))])
-        .docs(Group::Hash, "7.4.0", "O(N), N the number of fields given", "Tells how many seconds fields of a hash have left")
+        .docs(
+            Group::Hash,
+            "7.4.0",
+            "O(N), N the number of fields given",
+            "Tells how many seconds fields of a hash have left",
+        )
         .args("key FIELDS fields:{numfields:integer field...}")
         .tips(&["nondeterministic_output"]),
 ];

@@ -45,7 +45,11 @@ pub const COMMANDS: &[Command] = &[
             "O(N+M*log(M)), N elements of the key, M of them returned; O(N) without sorting",
             "Returns or stores the elements of a list, set or sorted set in order",
         )
-        .args("key [BY pattern#1] [LIMIT offset_count:{offset:integer count:integer}] [GET pattern#1]... [order:(ASC | DESC)] [sorting:\"ALPHA\"] [STORE destination:key#2]"),
+        .args(
+            "key [BY pattern#1] [LIMIT offset_count:{offset:integer count:integer}] \
+                [GET pattern#1]... [order:(ASC | DESC)] [sorting:\"ALPHA\"] [STORE \
+                destination:key#2]",
+        ),
     Command::new("sort_ro", -2, sort_ro)
         .flags(READONLY.or(MOVABLEKEYS))
         .acl(CAT_SET.or(CAT_SORTEDSET).or(CAT_LIST).or(CAT_DANGEROUS))
@@ -60,9 +64,13 @@ pub const COMMANDS: &[Command] = &[
             Group::Generic,
             "7.0.0",
             "O(N+M*log(M)), N elements of the key, M of them returned; O(N) without sorting",
-            "Returns the elements of a list, set or sorted set in order, without a way to store",
+            "Returns the elements of a list, set or sorted set in order, without a way \
+                to store",
         )
-        .args("key [BY pattern#1] [LIMIT offset_count:{offset:integer count:integer}] [GET pattern#1]... [order:(ASC | DESC)] [sorting:\"ALPHA\"]"),
+        .args(
+            "key [BY pattern#1] [LIMIT offset_count:{offset:integer count:integer}] \
+                [GET pattern#1]... [order:(ASC | DESC)] [sorting:\"ALPHA\"]",
+        ),
 ];
 
 const PATTERN_NOTES: &str =

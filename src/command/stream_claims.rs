@@ -19,30 +19,66 @@ pub const COMMANDS: &[Command] = &[
         .flags(WRITE.or(FAST))
         .acl(CAT_STREAM)
         .keys(&[KeySpec::one(1, RW.or(UPDATE))])
-        .docs(Group::Stream, "5.0.0", "O(log(N)) for each id, N the number of pending entries", "Takes entries off what is pending in a consumer group and tells how many there were")
+        .docs(
+            Group::Stream,
+            "5.0.0",
+            "O(log(N)) for each id, N the number of pending entries",
+            "Takes entries off what is pending in a consumer group and tells how many \
+                there were",
+        )
         .args("key group id..."),
     Command::new("xautoclaim", -6, xautoclaim)
         .flags(WRITE.or(FAST))
         .acl(CAT_STREAM)
         .keys(&[KeySpec::one(1, RW.or(DELETE))])
-        .docs(Group::Stream, "6.2.0", "O(N), N the COUNT", "Gives pending entries that have been idle for some time to a consumer")
+        .docs(
+            Group::Stream,
+            "6.2.0",
+            "O(N), N the COUNT",
+            "Gives pending entries that have been idle for some time to a consumer",
+        )
         .args("key group consumer min-idle-time start [COUNT count:integer] [JUSTID]")
-        .history(&[("7.0.0", "The reply lists the deleted entries that were pending")])
+        .history(&[(
+            "7.0.0",
+            "The reply lists the deleted entries that were pending",
+        )])
         .tips(&["nondeterministic_output"]),
     Command::new("xclaim", -6, xclaim)
         .flags(WRITE.or(FAST))
         .acl(CAT_STREAM)
         .keys(&[KeySpec::one(1, RW.or(UPDATE))])
-        .docs(Group::Stream, "5.0.0", "O(log(N)) for each id, N the number of pending entries", "Gives certain pending entries to a consumer, provided they have been idle for some time")
-        .args("key group consumer min-idle-time id... [IDLE ms:integer] [TIME unix-time-milliseconds:unix-time] [RETRYCOUNT count:integer] [FORCE] [JUSTID] [LASTID id]")
+        .docs(
+            Group::Stream,
+            "5.0.0",
+            "O(log(N)) for each id, N the number of pending entries",
+            "Gives certain pending entries to a consumer, provided they have been idle \
+                for some time",
+        )
+        .args(
+            "key group consumer min-idle-time id... [IDLE ms:integer] [TIME \
+                unix-time-milliseconds:unix-time] [RETRYCOUNT count:integer] [FORCE] \
+                [JUSTID] [LASTID id]",
+        )
         .tips(&["nondeterministic_output"]),
     Command::new("xpending", -3, xpending)
         .flags(READONLY)
         .acl(CAT_STREAM)
         .keys(&[KeySpec::one(1, RO.or(ACCESS))])
-        .docs(Group::Stream, "5.0.0", "O(N), N the pending entries looked at, or the consumers for the summary", "Sums up or lists the entries that a consumer group has handed out and that are not acknowledged")
-        .args("key group [filters:{[IDLE min-idle-time:integer@6.2.0] start end count:integer [consumer]}]")
-        .history(&[("6.2.0", "The option `IDLE`, and bounds that are not part of the range themselves")])
+        .docs(
+            Group::Stream,
+            "5.0.0",
+            "O(N), N the pending entries looked at, or the consumers for the summary",
+            "Sums up or lists the entries that a consumer group has handed out and \
+                that are not acknowledged",
+        )
+        .args(
+            "key group [filters:{[IDLE min-idle-time:integer@6.2.0] start end \
+                count:integer [consumer]}]",
+        )
+        .history(&[(
+            "6.2.0",
+            "The option `IDLE`, and bounds that are not part of the range themselves",
+        )])
         .tips(&["nondeterministic_output"]),
 ];
 

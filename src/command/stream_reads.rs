@@ -25,15 +25,33 @@ pub const COMMANDS: &[Command] = &[
         .acl(CAT_STREAM)
         .keys(&[KeySpec::after("STREAMS", 1, KEYS_AND_IDS, RO.or(ACCESS))])
         .find_keys(stream_keys)
-        .docs(Group::Stream, "5.0.0", "O(N), N the entries read", "Reads the entries behind an id from each of several streams, waiting for one if need be")
-        .args("[COUNT count:integer] [BLOCK milliseconds:integer] STREAMS streams:{key... id...}"),
+        .docs(
+            Group::Stream,
+            "5.0.0",
+            "O(N), N the entries read",
+            "Reads the entries behind an id from each of several streams, waiting for \
+                one if need be",
+        )
+        .args(
+            "[COUNT count:integer] [BLOCK milliseconds:integer] STREAMS \
+                streams:{key... id...}",
+        ),
     Command::new("xreadgroup", -7, xreadgroup)
         .flags(WRITE.or(BLOCKING).or(MOVABLEKEYS))
         .acl(CAT_STREAM)
         .keys(&[KeySpec::after("STREAMS", 4, KEYS_AND_IDS, RO.or(ACCESS))])
         .find_keys(stream_keys)
-        .docs(Group::Stream, "5.0.0", "O(N), N the entries read", "Reads entries as a consumer of a group: new ones, waiting for one if need be, or those still pending")
-        .args("GROUP group_consumer:{group consumer} [COUNT count:integer] [BLOCK milliseconds:integer] [NOACK] STREAMS streams:{key... id...}"),
+        .docs(
+            Group::Stream,
+            "5.0.0",
+            "O(N), N the entries read",
+            "Reads entries as a consumer of a group: new ones, waiting for one if need \
+                be, or those still pending",
+        )
+        .args(
+            "GROUP group_consumer:{group consumer} [COUNT count:integer] [BLOCK \
+                milliseconds:integer] [NOACK] STREAMS streams:{key... id...}",
+        ),
 ];
 
 const KEYS_AND_IDS: Find = Find::Range {

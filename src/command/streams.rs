@@ -24,8 +24,18 @@ pub const COMMANDS: &[Command] = &[
         .flags(WRITE.or(DENYOOM).or(FAST))
         .acl(CAT_STREAM)
         .keys(&[KeySpec::one(1, RW.or(UPDATE)).notes("Not INSERT, as it may trim the stream too")])
-        .docs(Group::Stream, "5.0.0", "O(1), and O(N) for N entries trimmed", "Adds an entry at the end of a stream")
-        .args("key [NOMKSTREAM@6.2.0] [trim:{strategy:(MAXLEN | MINID@6.2.0) [operator:(equal:\"=\" | approximately:\"~\")] threshold [LIMIT count:integer@6.2.0]}] id_or_auto:(auto_id:\"*\" | id) field_value:{field value}...")
+        .docs(
+            Group::Stream,
+            "5.0.0",
+            "O(1), and O(N) for N entries trimmed",
+            "Adds an entry at the end of a stream",
+        )
+        .args(
+            "key [NOMKSTREAM@6.2.0] [trim:{strategy:(MAXLEN | MINID@6.2.0) \
+                [operator:(equal:\"=\" | approximately:\"~\")] threshold [LIMIT \
+                count:integer@6.2.0]}] id_or_auto:(auto_id:\"*\" | id) field_value:{field \
+                value}...",
+        )
         .history(&[
             ("6.2.0", "The options `NOMKSTREAM`, `MINID` and `LIMIT`"),
             ("7.0.0", "Ids of the form `<ms>-*`"),
@@ -35,41 +45,80 @@ pub const COMMANDS: &[Command] = &[
         .flags(WRITE.or(FAST))
         .acl(CAT_STREAM)
         .keys(&[KeySpec::one(1, RW.or(DELETE))])
-        .docs(Group::Stream, "5.0.0", "O(1) for each id", "Deletes the entries with these ids and tells how many there were")
+        .docs(
+            Group::Stream,
+            "5.0.0",
+            "O(1) for each id",
+            "Deletes the entries with these ids and tells how many there were",
+        )
         .args("key id..."),
     Command::new("xlen", 2, xlen)
         .flags(READONLY.or(FAST))
         .acl(CAT_STREAM)
         .keys(&[KeySpec::one(1, RO)])
-        .docs(Group::Stream, "5.0.0", "O(1)", "Tells how many entries a stream has")
+        .docs(
+            Group::Stream,
+            "5.0.0",
+            "O(1)",
+            "Tells how many entries a stream has",
+        )
         .args("key"),
     Command::new("xrange", -4, xrange)
         .flags(READONLY)
         .acl(CAT_STREAM)
         .keys(&[KeySpec::one(1, RO.or(ACCESS))])
-        .docs(Group::Stream, "5.0.0", "O(N), N the length of the reply", "Reads the entries between two ids")
+        .docs(
+            Group::Stream,
+            "5.0.0",
+            "O(N), N the length of the reply",
+            "Reads the entries between two ids",
+        )
         .args("key start end [COUNT count:integer]")
         .history(&[EXCLUSIVE]),
     Command::new("xrevrange", -4, xrevrange)
         .flags(READONLY)
         .acl(CAT_STREAM)
         .keys(&[KeySpec::one(1, RO.or(ACCESS))])
-        .docs(Group::Stream, "5.0.0", "O(N), N the length of the reply", "Reads the entries between two ids, the last one first")
+        .docs(
+            Group::Stream,
+            "5.0.0",
+            "O(N), N the length of the reply",
+            "Reads the entries between two ids, the last one first",
+        )
         .args("key end start [COUNT count:integer]")
         .history(&[EXCLUSIVE]),
     Command::new("xsetid", -3, xsetid)
         .flags(WRITE.or(DENYOOM).or(FAST))
         .acl(CAT_STREAM)
         .keys(&[KeySpec::one(1, RW.or(UPDATE))])
-        .docs(Group::Stream, "5.0.0", "O(1)", "Sets what a stream remembers besides its entries; meant for replication")
-        .args("key last-id [ENTRIESADDED entries_added:integer@7.0.0] [MAXDELETEDID max_deleted_entry_id@7.0.0]")
-        .history(&[("7.0.0", "The arguments `entries_added` and `max_deleted_entry_id`")]),
+        .docs(
+            Group::Stream,
+            "5.0.0",
+            "O(1)",
+            "Sets what a stream remembers besides its entries; meant for replication",
+        )
+        .args(
+            "key last-id [ENTRIESADDED entries_added:integer@7.0.0] [MAXDELETEDID \
+                max_deleted_entry_id@7.0.0]",
+        )
+        .history(&[(
+            "7.0.0",
+            "The arguments `entries_added` and `max_deleted_entry_id`",
+        )]),
     Command::new("xtrim", -4, xtrim)
         .flags(WRITE)
         .acl(CAT_STREAM)
         .keys(&[KeySpec::one(1, RW.or(DELETE))])
-        .docs(Group::Stream, "5.0.0", "O(N), N the entries removed; whole blocks go at once", "Removes the oldest entries of a stream")
-        .args("key trim:{strategy:(MAXLEN | MINID@6.2.0) [operator:(equal:\"=\" | approximately:\"~\")] threshold [LIMIT count:integer@6.2.0]}")
+        .docs(
+            Group::Stream,
+            "5.0.0",
+            "O(N), N the entries removed; whole blocks go at once",
+            "Removes the oldest entries of a stream",
+        )
+        .args(
+            "key trim:{strategy:(MAXLEN | MINID@6.2.0) [operator:(equal:\"=\" | \
+                approximately:\"~\")] threshold [LIMIT count:integer@6.2.0]}",
+        )
         .history(&[("6.2.0", "The options `MINID` and `LIMIT`")])
         .tips(&["nondeterministic_output"]),
 ];

@@ -1,7 +1,7 @@
 //! Transactions: `MULTI`, `EXEC`, `DISCARD`, and optimistic locking with `WATCH`.
 //!
 //! Between `MULTI` and `EXEC` the dispatcher checks commands as always and then queues them
-//! ([`queue`]). `EXEC` holds the locks of all keys of all of them (and of the watched ones) while it
+//! (`queue`). `EXEC` holds the locks of all keys of all of them (and of the watched ones) while it
 //! carries them out one after the other, so that every other client sees them as one step. Which
 //! watched keys have changed is kept in [`crate::server::watching`].
 //! <https://redis.io/docs/latest/develop/using-commands/transactions/>

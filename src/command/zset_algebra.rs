@@ -27,44 +27,102 @@ pub const COMMANDS: &[Command] = &[
         .flags(READONLY.or(MOVABLEKEYS))
         .acl(CAT_SORTEDSET)
         .keys(&[KeySpec::counted(1, RO.or(ACCESS))])
-        .docs(Group::SortedSet, "6.2.0", "O(N), N the total number of members; O(M log M) for the order of the M results", "Returns the first sorted set without the members of the others")
+        .docs(
+            Group::SortedSet,
+            "6.2.0",
+            "O(N), N the total number of members; O(M log M) for the order of the M results",
+            "Returns the first sorted set without the members of the others",
+        )
         .args("numkeys:integer key... [WITHSCORES]"),
     Command::new("zdiffstore", -4, zdiffstore)
         .flags(WRITE.or(DENYOOM).or(MOVABLEKEYS))
         .acl(CAT_SORTEDSET)
-        .keys(&[KeySpec::one(1, OW.or(UPDATE)), KeySpec::counted(2, RO.or(ACCESS))])
-        .docs(Group::SortedSet, "6.2.0", "O(N), N the total number of members; O(M log M) for the order of the M results", "Stores the first sorted set without the members of the others")
+        .keys(&[
+            KeySpec::one(1, OW.or(UPDATE)),
+            KeySpec::counted(2, RO.or(ACCESS)),
+        ])
+        .docs(
+            Group::SortedSet,
+            "6.2.0",
+            "O(N), N the total number of members; O(M log M) for the order of the M results",
+            "Stores the first sorted set without the members of the others",
+        )
         .args("destination:key numkeys:integer key#1..."),
     Command::new("zinter", -3, zinter)
         .flags(READONLY.or(MOVABLEKEYS))
         .acl(CAT_SORTEDSET)
         .keys(&[KeySpec::counted(1, RO.or(ACCESS))])
-        .docs(Group::SortedSet, "6.2.0", "O(N * K), N the size of the smallest of K inputs; O(M log M) for the order of the M results", "Returns the members that all sorted sets have, with their scores combined")
-        .args("numkeys:integer key... [WEIGHTS weight:integer...] [AGGREGATE aggregate:(SUM | MIN | MAX)] [WITHSCORES]"),
+        .docs(
+            Group::SortedSet,
+            "6.2.0",
+            "O(N * K), N the size of the smallest of K inputs; O(M log M) for the \
+                order of the M results",
+            "Returns the members that all sorted sets have, with their scores combined",
+        )
+        .args(
+            "numkeys:integer key... [WEIGHTS weight:integer...] [AGGREGATE \
+                aggregate:(SUM | MIN | MAX)] [WITHSCORES]",
+        ),
     Command::new("zintercard", -3, zintercard)
         .flags(READONLY.or(MOVABLEKEYS))
         .acl(CAT_SORTEDSET)
         .keys(&[KeySpec::counted(1, RO.or(ACCESS))])
-        .docs(Group::SortedSet, "7.0.0", "O(N * K), N the size of the smallest of K inputs", "Counts the members that all sorted sets have")
+        .docs(
+            Group::SortedSet,
+            "7.0.0",
+            "O(N * K), N the size of the smallest of K inputs",
+            "Counts the members that all sorted sets have",
+        )
         .args("numkeys:integer key... [LIMIT limit:integer]"),
     Command::new("zinterstore", -4, zinterstore)
         .flags(WRITE.or(DENYOOM).or(MOVABLEKEYS))
         .acl(CAT_SORTEDSET)
-        .keys(&[KeySpec::one(1, OW.or(UPDATE)), KeySpec::counted(2, RO.or(ACCESS))])
-        .docs(Group::SortedSet, "2.0.0", "O(N * K), N the size of the smallest of K inputs; O(M log M) for the order of the M results", "Stores the members that all sorted sets have, with their scores combined")
-        .args("destination:key numkeys:integer key#1... [WEIGHTS weight:integer...] [AGGREGATE aggregate:(SUM | MIN | MAX)]"),
+        .keys(&[
+            KeySpec::one(1, OW.or(UPDATE)),
+            KeySpec::counted(2, RO.or(ACCESS)),
+        ])
+        .docs(
+            Group::SortedSet,
+            "2.0.0",
+            "O(N * K), N the size of the smallest of K inputs; O(M log M) for the \
+                order of the M results",
+            "Stores the members that all sorted sets have, with their scores combined",
+        )
+        .args(
+            "destination:key numkeys:integer key#1... [WEIGHTS weight:integer...] \
+                [AGGREGATE aggregate:(SUM | MIN | MAX)]",
+        ),
     Command::new("zunion", -3, zunion)
         .flags(READONLY.or(MOVABLEKEYS))
         .acl(CAT_SORTEDSET)
         .keys(&[KeySpec::counted(1, RO.or(ACCESS))])
-        .docs(Group::SortedSet, "6.2.0", "O(N), N the total number of members; O(M log M) for the order of the M results", "Returns the members that any sorted set has, with their scores combined")
-        .args("numkeys:integer key... [WEIGHTS weight:integer...] [AGGREGATE aggregate:(SUM | MIN | MAX)] [WITHSCORES]"),
+        .docs(
+            Group::SortedSet,
+            "6.2.0",
+            "O(N), N the total number of members; O(M log M) for the order of the M results",
+            "Returns the members that any sorted set has, with their scores combined",
+        )
+        .args(
+            "numkeys:integer key... [WEIGHTS weight:integer...] [AGGREGATE \
+                aggregate:(SUM | MIN | MAX)] [WITHSCORES]",
+        ),
     Command::new("zunionstore", -4, zunionstore)
         .flags(WRITE.or(DENYOOM).or(MOVABLEKEYS))
         .acl(CAT_SORTEDSET)
-        .keys(&[KeySpec::one(1, OW.or(UPDATE)), KeySpec::counted(2, RO.or(ACCESS))])
-        .docs(Group::SortedSet, "2.0.0", "O(N), N the total number of members; O(M log M) for the order of the M results", "Stores the members that any sorted set has, with their scores combined")
-        .args("destination:key numkeys:integer key#1... [WEIGHTS weight:integer...] [AGGREGATE aggregate:(SUM | MIN | MAX)]"),
+        .keys(&[
+            KeySpec::one(1, OW.or(UPDATE)),
+            KeySpec::counted(2, RO.or(ACCESS)),
+        ])
+        .docs(
+            Group::SortedSet,
+            "2.0.0",
+            "O(N), N the total number of members; O(M log M) for the order of the M results",
+            "Stores the members that any sorted set has, with their scores combined",
+        )
+        .args(
+            "destination:key numkeys:integer key#1... [WEIGHTS weight:integer...] \
+                [AGGREGATE aggregate:(SUM | MIN | MAX)]",
+        ),
 ];
 
 const NOT_A_WEIGHT: Error = Error::new("ERR weight value is not a float");

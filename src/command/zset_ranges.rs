@@ -28,80 +28,156 @@ pub const COMMANDS: &[Command] = &[
         .flags(READONLY.or(FAST))
         .acl(CAT_SORTEDSET)
         .keys(&[KeySpec::one(1, RO.or(ACCESS))])
-        .docs(Group::SortedSet, "2.0.0", "O(log N)", "Counts the members whose score lies between two bounds")
+        .docs(
+            Group::SortedSet,
+            "2.0.0",
+            "O(log N)",
+            "Counts the members whose score lies between two bounds",
+        )
         .args("key min:double max:double"),
     Command::new("zlexcount", 4, zlexcount)
         .flags(READONLY.or(FAST))
         .acl(CAT_SORTEDSET)
         .keys(&[KeySpec::one(1, RO.or(ACCESS))])
-        .docs(Group::SortedSet, "2.8.9", "O(log N)", "Counts the members between two byte strings, where all scores are equal")
+        .docs(
+            Group::SortedSet,
+            "2.8.9",
+            "O(log N)",
+            "Counts the members between two byte strings, where all scores are equal",
+        )
         .args("key min max"),
     Command::new("zrange", -4, zrange)
         .flags(READONLY)
         .acl(CAT_SORTEDSET)
         .keys(&[KeySpec::one(1, RO.or(ACCESS))])
-        .docs(Group::SortedSet, "1.2.0", "O(log N + M), M the number of members returned", "Reads members by rank, by score or in the order of their bytes")
-        .args("key start stop [sortby:(BYSCORE | BYLEX)@6.2.0] [REV@6.2.0] [LIMIT offset_count:{offset:integer count:integer}@6.2.0] [WITHSCORES]")
+        .docs(
+            Group::SortedSet,
+            "1.2.0",
+            "O(log N + M), M the number of members returned",
+            "Reads members by rank, by score or in the order of their bytes",
+        )
+        .args(
+            "key start stop [sortby:(BYSCORE | BYLEX)@6.2.0] [REV@6.2.0] [LIMIT \
+                offset_count:{offset:integer count:integer}@6.2.0] [WITHSCORES]",
+        )
         .history(&[("6.2.0", "BYSCORE, BYLEX, REV and LIMIT")]),
     Command::new("zrangebylex", -4, zrangebylex)
         .flags(READONLY)
         .acl(CAT_SORTEDSET)
         .keys(&[KeySpec::one(1, RO.or(ACCESS))])
-        .docs(Group::SortedSet, "2.8.9", "O(log N + M), M the number of members returned", "Reads the members between two byte strings, where all scores are equal")
+        .docs(
+            Group::SortedSet,
+            "2.8.9",
+            "O(log N + M), M the number of members returned",
+            "Reads the members between two byte strings, where all scores are equal",
+        )
         .args("key min max [LIMIT offset_count:{offset:integer count:integer}]")
         .deprecated("6.2.0", "`ZRANGE` with the `BYLEX` argument"),
     Command::new("zrangebyscore", -4, zrangebyscore)
         .flags(READONLY)
         .acl(CAT_SORTEDSET)
         .keys(&[KeySpec::one(1, RO.or(ACCESS))])
-        .docs(Group::SortedSet, "1.0.5", "O(log N + M), M the number of members returned", "Reads the members whose score lies between two bounds")
-        .args("key min:double max:double [WITHSCORES@2.0.0] [LIMIT offset_count:{offset:integer count:integer}]")
+        .docs(
+            Group::SortedSet,
+            "1.0.5",
+            "O(log N + M), M the number of members returned",
+            "Reads the members whose score lies between two bounds",
+        )
+        .args(
+            "key min:double max:double [WITHSCORES@2.0.0] [LIMIT \
+                offset_count:{offset:integer count:integer}]",
+        )
         .history(&[("2.0.0", "WITHSCORES")])
         .deprecated("6.2.0", "`ZRANGE` with the `BYSCORE` argument"),
     Command::new("zrangestore", -5, zrangestore)
         .flags(WRITE.or(DENYOOM))
         .acl(CAT_SORTEDSET)
-        .keys(&[KeySpec::one(1, OW.or(UPDATE)), KeySpec::one(2, RO.or(ACCESS))])
-        .docs(Group::SortedSet, "6.2.0", "O(log N + M), M the number of members stored", "Stores what ZRANGE would return")
-        .args("dst:key src:key#1 min max [sortby:(BYSCORE | BYLEX)] [REV] [LIMIT offset_count:{offset:integer count:integer}]"),
+        .keys(&[
+            KeySpec::one(1, OW.or(UPDATE)),
+            KeySpec::one(2, RO.or(ACCESS)),
+        ])
+        .docs(
+            Group::SortedSet,
+            "6.2.0",
+            "O(log N + M), M the number of members stored",
+            "Stores what ZRANGE would return",
+        )
+        .args(
+            "dst:key src:key#1 min max [sortby:(BYSCORE | BYLEX)] [REV] [LIMIT \
+                offset_count:{offset:integer count:integer}]",
+        ),
     Command::new("zremrangebylex", 4, zremrangebylex)
         .flags(WRITE)
         .acl(CAT_SORTEDSET)
         .keys(&[KeySpec::one(1, RW.or(DELETE))])
-        .docs(Group::SortedSet, "2.8.9", "O(M log N), M the number of members removed", "Removes the members between two byte strings, where all scores are equal")
+        .docs(
+            Group::SortedSet,
+            "2.8.9",
+            "O(M log N), M the number of members removed",
+            "Removes the members between two byte strings, where all scores are equal",
+        )
         .args("key min max"),
     Command::new("zremrangebyrank", 4, zremrangebyrank)
         .flags(WRITE)
         .acl(CAT_SORTEDSET)
         .keys(&[KeySpec::one(1, RW.or(DELETE))])
-        .docs(Group::SortedSet, "2.0.0", "O(M log N), M the number of members removed", "Removes the members between two ranks")
+        .docs(
+            Group::SortedSet,
+            "2.0.0",
+            "O(M log N), M the number of members removed",
+            "Removes the members between two ranks",
+        )
         .args("key start:integer stop:integer"),
     Command::new("zremrangebyscore", 4, zremrangebyscore)
         .flags(WRITE)
         .acl(CAT_SORTEDSET)
         .keys(&[KeySpec::one(1, RW.or(DELETE))])
-        .docs(Group::SortedSet, "1.2.0", "O(M log N), M the number of members removed", "Removes the members whose score lies between two bounds")
+        .docs(
+            Group::SortedSet,
+            "1.2.0",
+            "O(M log N), M the number of members removed",
+            "Removes the members whose score lies between two bounds",
+        )
         .args("key min:double max:double"),
     Command::new("zrevrange", -4, zrevrange)
         .flags(READONLY)
         .acl(CAT_SORTEDSET)
         .keys(&[KeySpec::one(1, RO.or(ACCESS))])
-        .docs(Group::SortedSet, "1.2.0", "O(log N + M), M the number of members returned", "Reads members by rank, from the highest score down")
+        .docs(
+            Group::SortedSet,
+            "1.2.0",
+            "O(log N + M), M the number of members returned",
+            "Reads members by rank, from the highest score down",
+        )
         .args("key start:integer stop:integer [WITHSCORES]")
         .deprecated("6.2.0", "`ZRANGE` with the `REV` argument"),
     Command::new("zrevrangebylex", -4, zrevrangebylex)
         .flags(READONLY)
         .acl(CAT_SORTEDSET)
         .keys(&[KeySpec::one(1, RO.or(ACCESS))])
-        .docs(Group::SortedSet, "2.8.9", "O(log N + M), M the number of members returned", "Reads the members between two byte strings backwards, where all scores are equal")
+        .docs(
+            Group::SortedSet,
+            "2.8.9",
+            "O(log N + M), M the number of members returned",
+            "Reads the members between two byte strings backwards, where all scores \
+                are equal",
+        )
         .args("key max min [LIMIT offset_count:{offset:integer count:integer}]")
         .deprecated("6.2.0", "`ZRANGE` with the `REV` and `BYLEX` arguments"),
     Command::new("zrevrangebyscore", -4, zrevrangebyscore)
         .flags(READONLY)
         .acl(CAT_SORTEDSET)
         .keys(&[KeySpec::one(1, RO.or(ACCESS))])
-        .docs(Group::SortedSet, "2.2.0", "O(log N + M), M the number of members returned", "Reads the members whose score lies between two bounds, from the highest down")
-        .args("key max:double min:double [WITHSCORES] [LIMIT offset_count:{offset:integer count:integer}]")
+        .docs(
+            Group::SortedSet,
+            "2.2.0",
+            "O(log N + M), M the number of members returned",
+            "Reads the members whose score lies between two bounds, from the highest down",
+        )
+        .args(
+            "key max:double min:double [WITHSCORES] [LIMIT \
+                offset_count:{offset:integer count:integer}]",
+        )
         .history(&[("2.1.6", "Bounds that are left out themselves")])
         .deprecated("6.2.0", "`ZRANGE` with the `REV` and `BYSCORE` arguments"),
 ];
