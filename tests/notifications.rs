@@ -133,3 +133,39 @@ fn fields_of_hashes_expire_with_events() {
     c.run("HPEXPIRE h 1 FIELDS 1 a");
     events(&mut o, &["hset h", "hexpire h", "hexpired h", "del h"]);
 }
+
+#[test]
+fn a_miss_is_told_once_by_a_command_that_moves_to_a_thread_of_its_own() {
+    let s = Server::start();
+    let mut o = observer(&s, "Emt");
+    let mut c = s.client();
+    // So busy that it is served together with others, where nobody may wait.
+    for _ in 0..200 {
+        c.run("PING");
+    }
+    c.send(&["XREAD", "BLOCK", "0", "STREAMS", "s", "$"]);
+    // Redis looks twice: at the ids first.
+    events(&mut o, &["keymiss s", "keymiss s"]);
+    eventually("the client to wait", Duration::from_secs(10), || {
+        s.info_int("blocked_clients") == 1
+    });
+    s.client().run("XADD s 1-1 a b");
+    c.recv();
+    events(&mut o, &["xadd s"]);
+}
+
+#[test]
+fn a_client_that_waits_gets_its_reply_before_the_events_of_its_service() {
+    let s = Server::start();
+    let mut c = s.client3();
+    c.run("CONFIG SET notify-keyspace-events El");
+    c.cmd(&["PSUBSCRIBE", "__keyevent@*__:*"]);
+    c.send(&["BLPOP", "l", "0"]);
+    eventually("the client to wait", Duration::from_secs(10), || {
+        s.info_int("blocked_clients") == 1
+    });
+    s.client().run("RPUSH l 1 2");
+    assert_eq!(next(&mut c), "rpush l");
+    assert_eq!(c.recv().texts(), ["l", "1"]);
+    assert_eq!(next(&mut c), "lpop l");
+}

@@ -105,8 +105,12 @@ fn info_fields_are_true() {
     }
     let mut d = s.client();
     d.run("PING");
+    // The connection by which the start was awaited may take a moment to go.
+    let soon = Duration::from_secs(10);
+    eventually("two clients", soon, || {
+        info(&mut c, "clients")["connected_clients"] == "2"
+    });
     let fields = info(&mut c, "clients");
-    assert_eq!(fields["connected_clients"], "2");
     assert_eq!(fields["blocked_clients"], "0");
     assert_eq!(fields["maxclients"], "10000");
     let fields = info(&mut c, "memory");

@@ -903,3 +903,18 @@ fn commands_that_look_at_everything_do_so_in_a_transaction() {
     assert!(reply.items()[1].text().contains("db0:keys=1,"));
     assert_eq!(s.client().run("GET a"), "2");
 }
+
+#[test]
+fn publishing_to_shard_channels_waits_for_no_key() {
+    let s = Server::start();
+    let (mut a, mut b) = (s.client(), s.client());
+    b.run("SSUBSCRIBE c");
+    assert_eq!(
+        transaction(&mut a, &["SPUBLISH c x", "SSUBSCRIBE c", "SPUBLISH c y"]).items()[0],
+        1
+    );
+    // Behind the whole reply comes what the transaction has for its own client.
+    assert_eq!(a.recv().texts(), ["smessage", "c", "y"]);
+    assert_eq!(b.recv().texts(), ["smessage", "c", "x"]);
+    assert_eq!(b.recv().texts(), ["smessage", "c", "y"]);
+}

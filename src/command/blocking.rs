@@ -25,7 +25,7 @@ use super::session::{Clock, Session};
 use super::{Args, Keyspace, list_moves, stream_reads, zset_pops};
 use crate::resp::Reply;
 use crate::server::Server;
-use crate::server::blocking::{End, Outcome as Waited, Waiter, Wanted};
+use crate::server::blocking::{End, Outcome as Waited, Served, Waiter, Wanted};
 use crate::store::{Locks, shard_of};
 use crate::types::Type;
 use crate::util::longdouble::LongDouble;
@@ -219,20 +219,32 @@ fn serve_key(db: &mut Keyspace<'_>, key: &[u8]) {
 
 /// Takes what a client wanted from a key, and puts its reply together. `None` when there is
 /// nothing.
-fn take(db: &mut Keyspace<'_>, key: &[u8], waiter: &Waiter) -> Option<Vec<u8>> {
+fn take(db: &mut Keyspace<'_>, key: &[u8], waiter: &Waiter) -> Option<Served> {
     let mut out = Reply::new();
     out.set_resp3(waiter.resp3);
     db.forget_hash();
-    match fetch(db, &mut out, key, &waiter.wanted) {
+    // The client may listen to what serving it brings about, which is to follow its reply.
+    db.mail.begin_service(&waiter.client);
+    let fetched = fetch(db, &mut out, key, &waiter.wanted);
+    let messages = db.mail.end_service();
+    db.forget_hash();
+    match fetched {
         Ok(true) => {}
-        Ok(false) => return None,
+        Ok(false) => {
+            if !messages.is_empty() {
+                db.mail.post(db.server, &waiter.client, &messages.into());
+            }
+            return None;
+        }
         Err(error) => {
             out.truncate(0);
             out.error(error.as_bytes());
         }
     }
-    db.forget_hash();
-    Some(out.bytes().to_vec())
+    Some(Served {
+        reply: out.bytes().to_vec(),
+        messages,
+    })
 }
 
 /// Takes what is wanted from a key and replies with it. Returns whether there was anything; if not,
@@ -289,7 +301,11 @@ pub(super) fn stream_gone(server: &Server, db: usize, hash: u64, key: &[u8]) {
         let mut out = Reply::new();
         let error = stream_reads::no_group(key, group.unwrap_or_default());
         out.error(error.as_bytes());
-        if waiter.serve(|| Some(out.bytes().to_vec())) {
+        let served = Served {
+            reply: out.bytes().to_vec(),
+            messages: Vec::new(),
+        };
+        if waiter.serve(|| Some(served)) {
             server.blocking.leave(&waiter, hash, key);
         }
     }
@@ -316,7 +332,8 @@ pub(super) fn wait(server: &Server, session: &mut Session, out: &mut Reply) -> S
         session.tally.totals.errors += 1;
     };
     match waited {
-        Waited::Served(reply) => {
+        Waited::Served(Served { reply, messages }) => {
+            session.mail.add_own(messages);
             if let [b'-', error @ ..] = &reply[..] {
                 failed(session, error.trim_ascii_end());
             }

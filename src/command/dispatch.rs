@@ -105,13 +105,15 @@ pub fn execute(
         Ok(step) => (step, Ok(())),
         Err(error) => (Step::Done, Err(error)),
     };
+    let done = result.is_ok();
     count(server, session, out, start, row, result);
     if let Some(quoted) = shown {
         monitor::show(server, session, &quoted);
     }
     if step == Step::Done {
         // Redis tells even those who want no replies what they listen to.
-        if row.spec.flags.has(PUBSUB) && row.spec.flags.has(NOSCRIPT) {
+        // And of the commands of a transaction each has been dealt with.
+        if is_told_anyway(row) || row.name == "exec" && done {
             keep_reply(session);
         } else {
             finish_reply(session, out, start);
@@ -205,6 +207,20 @@ fn finish_reply(session: &mut Session, out: &mut Reply, start: usize) {
     }
 }
 
+/// Whether the reply is one that even a client gets that wants none.
+fn is_told_anyway(row: &Row) -> bool {
+    row.spec.flags.has(PUBSUB) && row.spec.flags.has(NOSCRIPT)
+}
+
+/// Takes back a part of the reply to `EXEC` that the client does not want: what it wants may change
+/// from one command to the next. `row` is the command it comes from, if it is not `EXEC` itself.
+pub(super) fn finish_part(session: &Session, out: &mut Reply, start: usize, row: Option<&Row>) {
+    let unwanted = matches!(session.replies, Replies::Off | Replies::Skipping);
+    if unwanted && !row.is_some_and(is_told_anyway) {
+        out.truncate(start);
+    }
+}
+
 /// The client gets this reply in any case.
 fn keep_reply(session: &mut Session) {
     if session.replies == Replies::Skipping {
@@ -231,9 +247,7 @@ fn run(
 ) -> Outcome<Step> {
     let mut db = Keyspace::new(server, session.db, session.clock.ms());
     db.mail = std::mem::take(&mut session.mail);
-    if place == Place::Shared {
-        db.held_back = Some(Vec::new());
-    }
+    db.may_restart = place == Place::Shared;
     db.no_touch = session.client.has(crate::server::client::NO_TOUCH) && row.name != "touch";
     db.locks = match row.spec.locking {
         Locking::Transaction => transactions::lock(server, session),
@@ -265,11 +279,11 @@ fn run(
             Place::Own => blocking::register(&mut db, session, request),
         };
     }
-    if step == Step::NeedsOwnThread {
+    db.may_restart = false;
+    match step {
         // It will look again. But what it met expired is gone for good.
-        db.forget_misses();
-    } else if db.held_back.is_some() {
-        db.tell_held_back();
+        Step::NeedsOwnThread => db.forget_look_ups(),
+        _ => db.tell_untold(),
     }
     if !db.ready.is_empty() {
         blocking::serve_ready(&mut db);
@@ -314,6 +328,8 @@ fn lock<'a>(
 /// it can.
 pub(super) fn scope(row: &Row, args: &Args<'_>) -> Scope {
     let (all, write) = match row.spec.locking {
+        // Channels are no keys.
+        Locking::None if row.spec.flags.has(PUBSUB) => (false, false),
         Locking::None => (true, !row.spec.flags.has(READONLY)),
         Locking::AllRead => (true, false),
         Locking::AllWrite => (true, true),

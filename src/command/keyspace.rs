@@ -102,9 +102,11 @@ pub struct Keyspace<'a> {
     pub stale: Vec<Stale>,
     /// Messages that the command has for clients.
     pub mail: Mail,
-    /// Keys that were looked up in vain by a command that may have to start over elsewhere, and
-    /// would miss them once more: nobody is told of them before it is clear.
-    pub(super) held_back: Option<Vec<(usize, Vec<u8>)>>,
+    /// Whether the command may be carried out anew elsewhere, before anything has happened. Until it
+    /// is clear that it is not, it tells nobody what it has missed.
+    pub(super) may_restart: bool,
+    /// Keys that such a command has looked for in vain, with their databases, if that is an event.
+    untold: Vec<(usize, Vec<u8>)>,
     /// Whether the command is part of a transaction that is being carried out.
     pub in_transaction: bool,
     /// What the client is to wait for.
@@ -136,7 +138,8 @@ impl<'a> Keyspace<'a> {
             expired_fields: 0,
             changes: 0,
             stale: Vec::new(),
-            held_back: None,
+            may_restart: false,
+            untold: Vec::new(),
             in_transaction: false,
             mail: Mail::default(),
             request: None,
@@ -185,14 +188,8 @@ impl<'a> Keyspace<'a> {
             found => {
                 self.misses += 1;
                 let stale = found.is_some().then_some(&mut self.stale);
-                missed(
-                    self.server,
-                    &mut self.mail,
-                    self.held_back.as_mut(),
-                    stale,
-                    self.number,
-                    key,
-                );
+                let untold = self.may_restart.then_some(&mut self.untold);
+                missed(self.server, &mut self.mail, stale, untold, self.number, key);
                 None
             }
         }
@@ -464,6 +461,13 @@ impl<'a> Keyspace<'a> {
         self.changed_by(class, event, key, 0);
     }
 
+    /// The same for a change that those who watch the key are not told of, as in Redis: that of a
+    /// stream's consumer groups.
+    pub fn changed_unwatched(&mut self, class: Class, event: &'static str, key: &[u8]) {
+        self.changes += 1;
+        self.notify(class, event, key);
+    }
+
     /// Notes a change that is no event: the value means what it meant, but its bytes are others.
     pub fn changed_quietly(&mut self, key: &[u8]) {
         self.changes += 1;
@@ -571,14 +575,8 @@ impl<'a> Keyspace<'a> {
                 self.misses += 1;
                 if noticed {
                     let stale = found.is_some().then_some(&mut self.stale);
-                    missed(
-                        self.server,
-                        &mut self.mail,
-                        self.held_back.as_mut(),
-                        stale,
-                        self.number,
-                        key,
-                    );
+                    let untold = self.may_restart.then_some(&mut self.untold);
+                    missed(self.server, &mut self.mail, stale, untold, self.number, key);
                 } else if found.is_some() {
                     self.stale.push(Stale::new(self.number, key));
                 }
@@ -668,6 +666,10 @@ impl<'a> Keyspace<'a> {
 
     /// Exchanges two databases, of which every shard must be held exclusively.
     pub fn swap(&mut self, a: usize, b: usize) {
+        self.changes += 1;
+        if a == b {
+            return;
+        }
         for shard in 0..crate::store::SHARDS {
             self.touch_all(shard, a, Some(b));
             self.touch_all(shard, b, Some(a));
@@ -680,7 +682,6 @@ impl<'a> Keyspace<'a> {
             }
         }
         self.forget_hash();
-        self.changes += 1;
     }
 
     /// Runs with one shard locked, for commands that lock no shard beforehand. Where the command
@@ -747,20 +748,6 @@ impl<'a> Keyspace<'a> {
         None
     }
 
-    /// The command does not start over: tells of the keys that it looked up in vain.
-    pub(super) fn tell_held_back(&mut self) {
-        for (number, key) in self.held_back.take().into_iter().flatten() {
-            self.within(number, |db| db.notify(Class::KeyMiss, "keymiss", &key));
-        }
-    }
-
-    /// The command starts over, and will look up again whatever it has looked up in vain.
-    pub(super) fn forget_misses(&mut self) {
-        (self.hits, self.misses) = (0, 0);
-        self.held_back = None;
-        self.stale.iter_mut().for_each(|stale| stale.missed = false);
-    }
-
     /// A key that the command has met as an expired one is removed now: only then its look-up is an
     /// event.
     fn tell_missed(&mut self, key: &[u8]) {
@@ -773,6 +760,29 @@ impl<'a> Keyspace<'a> {
 
     fn db_mut(&mut self, hash: u64) -> &mut Db {
         self.locks.shard_mut(shard_of(hash)).db_mut(self.number)
+    }
+
+    /// Publishes what has been kept back until it was clear that the command is not carried out
+    /// anew.
+    #[inline]
+    pub(super) fn tell_untold(&mut self) {
+        for (db, key) in std::mem::take(&mut self.untold) {
+            notify::publish(
+                self.server,
+                &mut self.mail,
+                Class::KeyMiss,
+                "keymiss",
+                db,
+                &key,
+            );
+        }
+    }
+
+    /// The command is carried out anew elsewhere: its look-ups so far do not count.
+    pub(super) fn forget_look_ups(&mut self) {
+        (self.hits, self.misses) = (0, 0);
+        self.untold.clear();
+        self.stale.iter_mut().for_each(|stale| stale.missed = false);
     }
 
     /// Adds what was counted to the statistics of the session.
@@ -798,20 +808,22 @@ fn typed(value: Option<&Value>, kind: Type) -> Outcome<Option<&Value>> {
 fn missed(
     server: &Server,
     mail: &mut Mail,
-    held_back: Option<&mut Vec<(usize, Vec<u8>)>>,
     stale: Option<&mut Vec<Stale>>,
+    untold: Option<&mut Vec<(usize, Vec<u8>)>>,
     db: usize,
     key: &[u8],
 ) {
     let wanted = notify::is_wanted(server, Class::KeyMiss);
-    match (stale, held_back) {
-        (Some(stale), _) => stale.push(Stale {
+    match stale {
+        Some(stale) => stale.push(Stale {
             missed: wanted,
             ..Stale::new(db, key)
         }),
-        (None, Some(held_back)) if wanted => held_back.push((db, key.to_vec())),
-        (None, None) if wanted => notify::publish(server, mail, Class::KeyMiss, "keymiss", db, key),
-        _ => {}
+        None if !wanted => {}
+        None => match untold {
+            Some(untold) => untold.push((db, key.to_vec())),
+            None => notify::publish(server, mail, Class::KeyMiss, "keymiss", db, key),
+        },
     }
 }
 

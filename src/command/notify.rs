@@ -48,10 +48,8 @@ impl Keyspace<'_> {
     /// Publishes an event about a key of the current database.
     #[inline]
     pub(super) fn notify(&mut self, class: Class, event: &str, key: &[u8]) {
-        if self.held_back.is_some() {
-            self.tell_held_back();
-        }
         if is_wanted(self.server, class) {
+            self.tell_untold();
             publish(self.server, &mut self.mail, class, event, self.number, key);
         }
     }

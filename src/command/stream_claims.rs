@@ -118,7 +118,7 @@ fn xack(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
         acknowledged += usize::from(group.acknowledge(strict_id(id)?));
     }
     if acknowledged > 0 {
-        c.db.changed_quietly(key);
+        c.db.changes += 1;
     }
     c.out.count(acknowledged);
     Ok(())
@@ -264,10 +264,10 @@ fn claimant(group: &mut ConsumerGroup, name: &[u8], now: i64) -> (ConsumerId, bo
 /// Notes what a claim has changed.
 fn claimed(db: &mut Keyspace<'_>, key: &[u8], new_consumer: bool, changed: bool) {
     if new_consumer {
-        db.changed(Class::Stream, "xgroup-createconsumer", key);
+        db.changed_unwatched(Class::Stream, "xgroup-createconsumer", key);
     }
     if changed {
-        db.changed_quietly(key);
+        db.changes += 1;
     }
 }
 
@@ -385,10 +385,9 @@ fn xclaim(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
 /// How many entries `XAUTOCLAIM` looks at for each one that it may claim.
 const ATTEMPTS: i64 = 10;
 
-/// `XAUTOCLAIM key group consumer min-idle-time start [COUNT count] [JUSTID]`
-fn xautoclaim(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
-    // Redis looks for the key before it reads the rest.
-    let found = c.db.stream_of_group(&args[1])?.is_some();
+/// Reads the arguments of `XAUTOCLAIM` behind the consumer: least idle time, start, how many, and
+/// whether only the ids are wanted.
+fn autoclaim_options(args: &Args<'_>) -> Outcome<(i64, StreamId, i64, bool)> {
     let min_idle = int_or(args, 4, AUTOCLAIM_IDLE)?.max(0);
     let start = range_start(&args[5])?;
     let (mut count, mut just_id) = (100, false);
@@ -408,13 +407,18 @@ fn xautoclaim(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
         }
         at += 1;
     }
+    Ok((min_idle, start, count, just_id))
+}
+
+/// `XAUTOCLAIM key group consumer min-idle-time start [COUNT count] [JUSTID]`
+fn xautoclaim(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
+    // The look-up comes first, its errors last.
+    let options = autoclaim_options(args);
     let (key, now) = (&args[1], c.db.now);
     let missing = || no_group(key, &args[2]);
-    if !found {
-        return Err(missing());
-    }
-    let stream = c.db.stream_mut(key)?.ok_or_else(missing)?;
-    let Stream { log, groups } = &mut **stream;
+    let stream = c.db.stream_of_group(key);
+    let (min_idle, start, mut count, just_id) = options?;
+    let Stream { log, groups } = stream?.ok_or_else(missing)?;
     let group = groups.get_mut(&args[2]).ok_or_else(missing)?;
     let (consumer, new_consumer) = claimant(group, &args[3], now);
 

@@ -185,9 +185,12 @@ fn create(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
             let mut stream = Box::<Stream>::default();
             stream.groups.insert(name.into(), group);
             c.db.add(key, Value::Stream(stream));
+            c.db.changed(Class::Stream, "xgroup-create", key);
+            c.out.ok();
+            return Ok(());
         }
     }
-    c.db.changed(Class::Stream, "xgroup-create", key);
+    c.db.changed_unwatched(Class::Stream, "xgroup-create", key);
     c.out.ok();
     Ok(())
 }
@@ -207,7 +210,7 @@ fn set_id(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
         id => loose_id(id)?,
     };
     group.entries_read = read;
-    c.db.changed(Class::Stream, "xgroup-setid", key);
+    c.db.changed_unwatched(Class::Stream, "xgroup-setid", key);
     c.out.ok();
     Ok(())
 }
@@ -217,7 +220,7 @@ fn destroy(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
     let key = &args[2];
     let gone = stream(c, args)?.groups.remove(&args[3]).is_some();
     if gone {
-        c.db.changed(Class::Stream, "xgroup-destroy", key);
+        c.db.changed_unwatched(Class::Stream, "xgroup-destroy", key);
         // Whoever waits as a member of the group is told that it is gone.
         c.db.note_ready(key);
     }
@@ -232,7 +235,7 @@ fn create_consumer(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
     let new = group.find(&args[4]).is_none();
     if new {
         group.add_consumer(&args[4], now);
-        c.db.changed(Class::Stream, "xgroup-createconsumer", &args[2]);
+        c.db.changed_unwatched(Class::Stream, "xgroup-createconsumer", &args[2]);
     }
     c.out.count(usize::from(new));
     Ok(())
@@ -242,7 +245,7 @@ fn create_consumer(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
 fn delete_consumer(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
     let pending = group(c, args)?.remove_consumer(&args[4]);
     if pending.is_some() {
-        c.db.changed(Class::Stream, "xgroup-delconsumer", &args[2]);
+        c.db.changed_unwatched(Class::Stream, "xgroup-delconsumer", &args[2]);
     }
     c.out.count(pending.unwrap_or(0));
     Ok(())

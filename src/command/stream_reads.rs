@@ -245,8 +245,12 @@ fn pairs_in(out: &Reply) -> Aggregate {
 /// `XREAD [COUNT count] [BLOCK milliseconds] STREAMS key [key ...] id [id ...]`
 fn xread(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
     let reading = Reading::read(args, c.db.now, false)?;
+    let mut from = Vec::new();
     for (key, id) in reading.pairs(args) {
-        after(id, c.db.stream(key)?.map(|stream| &**stream))?;
+        let after = after(id, c.db.stream(key)?.map(|stream| &**stream))?;
+        if reading.block.is_some() {
+            from.push((key.into(), after));
+        }
     }
     let before = c.out.len();
     let (reply, mut served) = (c.out.begin_deferred(), 0);
@@ -267,11 +271,6 @@ fn xread(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
         c.out.null_array();
         return Ok(());
     };
-    let mut from = Vec::with_capacity(reading.keys);
-    for (key, id) in reading.pairs(args) {
-        let after = after(id, c.db.stream(key)?.map(|stream| &**stream))?;
-        from.push((key.into(), after));
-    }
     let wanted = Wanted::Entries {
         after: from,
         count: reading.count,
@@ -431,10 +430,10 @@ fn read_as(
         None => false,
     };
     if known.is_none() {
-        db.changed(Class::Stream, "xgroup-createconsumer", key);
+        db.changed_unwatched(Class::Stream, "xgroup-createconsumer", key);
     }
     if served {
-        db.changed_quietly(key);
+        db.changes += 1;
     }
     Ok(served)
 }

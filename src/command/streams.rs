@@ -505,7 +505,7 @@ fn xsetid(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
     if max_deleted > StreamId::MIN {
         log.max_deleted = max_deleted;
     }
-    c.db.changed(Class::Stream, "xsetid", key);
+    c.db.changed_unwatched(Class::Stream, "xsetid", key);
     c.out.ok();
     Ok(())
 }

@@ -232,7 +232,9 @@ fn exec(c: &mut Ctx<'_>, _: &mut Args<'_>) -> Outcome {
         if aborted {
             return Err(ABORTED);
         }
+        let start = c.out.len();
         c.out.null_array();
+        dispatch::finish_part(c.session, c.out, start, None);
         return Ok(());
     }
     // The commands themselves see their client still in its transaction, and watching nothing.
@@ -244,7 +246,10 @@ fn exec(c: &mut Ctx<'_>, _: &mut Args<'_>) -> Outcome {
     c.db.in_transaction = true;
     // It is not left in the middle.
     c.pace = Pace::new(false);
+    c.db.may_restart = false;
+    let start = c.out.len();
     c.out.array(transaction.queue.len());
+    dispatch::finish_part(c.session, c.out, start, None);
     for (mut args, row) in transaction.queue {
         run(c, &mut args.args(), row);
     }
@@ -275,6 +280,7 @@ fn run(c: &mut Ctx<'_>, args: &mut Args<'_>, row: &'static Row) {
         result = Ok(());
     }
     dispatch::count(c.server, c.session, c.out, start, row, result);
+    dispatch::finish_part(c.session, c.out, start, Some(row));
     if let Some(quoted) = shown {
         // While a command runs, the keyspace has the messages.
         std::mem::swap(&mut c.session.mail, &mut c.db.mail);

@@ -113,18 +113,27 @@ pub enum End {
     Gone,
 }
 
+/// What a blocked client gets.
+#[derive(Debug)]
+pub struct Served {
+    /// The reply.
+    pub reply: Vec<u8>,
+    /// Messages that follow it, also where the client wants no replies.
+    pub messages: Vec<u8>,
+}
+
 /// What became of a wait.
 #[derive(Debug)]
 pub enum Outcome {
-    /// The reply.
-    Served(Vec<u8>),
+    /// There is a reply.
+    Served(Served),
     /// No reply.
     Ended(End),
 }
 
 enum State {
     Waiting,
-    Served(Vec<u8>),
+    Served(Served),
     /// The thread has taken the reply.
     Taken,
     Ended(End),
@@ -158,7 +167,7 @@ impl Waiter {
     /// Serves the client: `run` takes what it wanted and returns the reply, or `None` when there
     /// is nothing for it after all. Neither happens unless the client still waits and is there.
     /// Returns whether the wait is over, by this or anything else.
-    pub fn serve(&self, run: impl FnOnce() -> Option<Vec<u8>>) -> bool {
+    pub fn serve(&self, run: impl FnOnce() -> Option<Served>) -> bool {
         let mut state = self.lock();
         if !matches!(*state, State::Waiting) {
             return true;
@@ -168,11 +177,11 @@ impl Waiter {
             self.woken.notify_one();
             return true;
         }
-        let Some(reply) = run() else {
+        let Some(served) = run() else {
             return false;
         };
         self.client.set(BLOCKED, false);
-        *state = State::Served(reply);
+        *state = State::Served(served);
         self.woken.notify_one();
         true
     }
@@ -201,7 +210,7 @@ impl Waiter {
         let mut state = self.lock();
         loop {
             match std::mem::replace(&mut *state, State::Taken) {
-                State::Served(reply) => return Outcome::Served(reply),
+                State::Served(served) => return Outcome::Served(served),
                 State::Ended(why) => {
                     *state = State::Ended(why);
                     return Outcome::Ended(why);

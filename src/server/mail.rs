@@ -29,6 +29,8 @@ pub struct Mail {
 struct Bag {
     /// What the sender has for itself: it follows the reply to the command it comes from.
     own: Vec<u8>,
+    /// A blocked client that is being served, and what has come for it meanwhile.
+    served: Option<(u64, Vec<u8>)>,
     /// Those who have something in their outbox that is to be sent.
     receivers: Vec<Arc<Client>>,
     /// Those who have read too little for too long.
@@ -48,6 +50,12 @@ impl Mail {
             bag.own.extend_from_slice(message);
             return true;
         }
+        if let Some((served, messages)) = &mut bag.served
+            && *served == client.id
+        {
+            messages.extend_from_slice(message);
+            return true;
+        }
         let limit = server.config.output_limit(client.output_class());
         match client.post(server, message, self.sender, limit) {
             Posted::Queued => {}
@@ -56,6 +64,27 @@ impl Mail {
             Posted::OverLimit => bag.slow.push(client.clone()),
         }
         true
+    }
+
+    /// A blocked client is about to be served: what comes for it from now on is put aside.
+    pub fn begin_service(&mut self, client: &Client) {
+        if client.outbox.is_pushable() {
+            let bag = self.bag.get_or_insert_default();
+            bag.served = Some((client.id, Vec::new()));
+        }
+    }
+
+    /// It has been served: returns what is to follow its reply.
+    pub fn end_service(&mut self) -> Vec<u8> {
+        let served = self.bag.as_mut().and_then(|bag| bag.served.take());
+        served.map(|(_, messages)| messages).unwrap_or_default()
+    }
+
+    /// Adds to what the sender has for itself.
+    pub fn add_own(&mut self, messages: Vec<u8>) {
+        if !messages.is_empty() {
+            self.bag.get_or_insert_default().own.extend(messages);
+        }
     }
 
     /// Writes what the sender has for itself.

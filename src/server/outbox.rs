@@ -428,6 +428,8 @@ impl Client {
         state.active = false;
         state.soft_since = None;
         if state.last {
+            // Whoever publishes asks for this lock while it holds those of the subscriptions.
+            drop(state);
             let _ = sys::shutdown(&outbox.socket);
             server.remove_client(self);
         }

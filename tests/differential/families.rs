@@ -21,6 +21,8 @@ mod sets;
 mod sort;
 #[path = "families/streams.rs"]
 mod streams;
+#[path = "families/transactions.rs"]
+mod transactions;
 #[path = "families/zset_algebra.rs"]
 mod zset_algebra;
 #[path = "families/zset_ranges.rs"]
@@ -31,6 +33,8 @@ mod zsets;
 use crate::args;
 use crate::random::{Arg, Case, Random};
 use crate::wire::Rule;
+
+pub use transactions::in_transactions;
 
 /// A group of commands that belong together.
 pub struct Family {

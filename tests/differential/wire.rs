@@ -363,9 +363,31 @@ impl Rule {
         if self == Rule::Exact {
             return false;
         }
+        self.fits(Value::parse(left), Value::parse(right))
+    }
+
+    /// Whether two arrays count as the same, with a rule for each of their elements.
+    pub fn each_agrees(rules: &[Rule], reference: &Outcome, subject: &Outcome) -> bool {
+        let (Outcome::Reply(left), Outcome::Reply(right)) = (reference, subject) else {
+            return false;
+        };
+        if left == right {
+            return true;
+        }
         let (left, right) = (Value::parse(left), Value::parse(right));
+        if left.kind() != right.kind() || left.is_null() || left.kind() != b'*' {
+            return false;
+        }
+        let (left, right) = (left.elements(), right.elements());
+        let mut pairs = left.iter().zip(&right).zip(rules);
+        left.len() == right.len()
+            && left.len() == rules.len()
+            && pairs.all(|((left, right), rule)| rule.fits(left.clone(), right.clone()))
+    }
+
+    fn fits(self, left: Value, right: Value) -> bool {
         match self {
-            Rule::Exact => false,
+            Rule::Exact => left == right,
             Rule::Unordered => left.sorted() == right.sorted(),
             Rule::Approx(by) => alike(&left, &right, &|left, right| near(left, right, by)),
             Rule::Shape => alike(&left, &right, &same_head),
