@@ -10,12 +10,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::command::{keyspace, table};
+use crate::command::{consequences, keyspace, table};
 use crate::net::listener::Listeners;
 use crate::net::pool::Pool;
 use crate::net::round::Rounds;
 use crate::server::config::{self, Config, Invocation, Loaded, id};
-use crate::server::mail::{self, Mail, SWEEPER};
+use crate::server::mail::{self, HOUSEKEEPER, Mail, SWEEPER};
 use crate::server::stats::Stats;
 use crate::server::{REDIS_VERSION, Server, Stop, logger};
 use crate::util::clock::now_ms;
@@ -218,7 +218,7 @@ fn start_threads(server: &Arc<Server>) -> std::io::Result<()> {
             let mail = RefCell::new(Mail::new(SWEEPER));
             sweeper.store.sweep_until_stopped(
                 paused,
-                |_, db, gone| keyspace::swept(&sweeper, &mut mail.borrow_mut(), db, gone),
+                |_, db, gone| consequences::swept(&sweeper, &mut mail.borrow_mut(), db, gone),
                 || mail.borrow_mut().deliver(&sweeper),
             );
         }),
@@ -245,13 +245,19 @@ fn wait_for_signals(server: &Server) {
 }
 
 /// What is due every tenth of a second, and every second.
-fn keep_house(server: &Server) {
+fn keep_house(server: &Arc<Server>) {
     let mut ticks = 0u64;
+    let mut mail = Mail::new(HOUSEKEEPER);
     while !server.is_stopping() {
         std::thread::sleep(Duration::from_millis(Stats::SAMPLE_MS as u64));
         server.stats.sample();
         if !server.blocking.is_empty() {
             server.blocking.end_gone(ticks);
+        }
+        if server.tracking.is_full(server) {
+            // The limit has been lowered.
+            server.tracking.make_room(server, &mut mail);
+            mail.deliver(server);
         }
         ticks += 1;
         if ticks.is_multiple_of(10) {

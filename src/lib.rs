@@ -9,7 +9,7 @@
 //! | 5 | [`boot`] | command line, start, orderly shutdown |
 //! | 4 | [`net`] | listeners, the worker pool, the round, connections |
 //! | 3 | [`command`] | the command table, the dispatcher, one file a family |
-//! | 2 | [`server`] | what commands share: configuration, clients, statistics, background freeing |
+//! | 2 | [`server`] | what commands share: configuration, clients, who waits, watches, tracks and listens, statistics, background freeing |
 //! | 1 | [`store`] | keys: shards, locks, the dict, expiry |
 //! | 0 | [`types`], [`resp`], [`util`], [`sys`] | pure code, and the calls std does not have |
 //!
@@ -18,8 +18,9 @@
 //! A [`net::listener`] thread accepts a client, registers it with [`server::clients`] and hands it
 //! to the [`net::pool`] as a [`net::connection::Connection`]. A worker reads into a `BufReader`;
 //! [`resp::Parser`] finds the arguments in place. [`command::dispatch::execute`] looks the command
-//! up in the table, checks what must hold, locks exactly the shards of its keys, runs its handler
-//! and unlocks. The handler reaches keys through [`command::Keyspace`] and writes its reply through
+//! up in the table, checks what must hold, locks exactly the shards of its keys, runs its handler,
+//! serves those who wait for what it has brought, and unlocks. Between `MULTI` and `EXEC` it queues
+//! instead, and `EXEC` takes the locks of all at once. The handler reaches keys through [`command::Keyspace`] and writes its reply through
 //! [`resp::Reply`]. When the input holds no further complete request, the replies leave in one
 //! write.
 //!

@@ -103,6 +103,8 @@ const WITHOUT_EVENTS: &[&str] = &[
     // They show the clients or what clients do, and the observer is one of them.
     "client",
     "monitor",
+    // A command that has been paused goes on while the one that ended the pause is answered.
+    "client_pause",
     // A result that is empty deletes a destination which has expired; Redis calls that deleted.
     "sets_expired",
     // XREADGROUP that waits: 7.2 creates the consumer at once, 7.0 when it is served.

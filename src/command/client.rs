@@ -13,7 +13,7 @@ use super::help::{help, wrong_subcommand};
 use super::options::{int, int_or, is};
 use super::session::Replies;
 use super::spec::*;
-use super::{Args, Ctx, Outcome};
+use super::{Args, Ctx, Outcome, tracking};
 use crate::server::blocking::End;
 use crate::server::client::{
     CLOSE_AFTER_REPLY, Client, ClientFlag, NO_EVICT, NO_TOUCH, SUBSCRIBED,
@@ -32,6 +32,7 @@ pub const COMMANDS: &[Command] = &[Command::new("client", -2, super::container)
     .subcommands(CLIENT_SUBCOMMANDS)];
 
 const CLIENT_SUBCOMMANDS: &[Command] = &[
+    tracking::CACHING_ROW,
     Command::new("getname", 2, client_getname)
         .flags(NOSCRIPT.or(LOADING).or(STALE))
         .acl(CAT_CONNECTION)
@@ -41,15 +42,7 @@ const CLIENT_SUBCOMMANDS: &[Command] = &[
             "O(1)",
             "Tells the name of this connection",
         ),
-    Command::new("getredir", 2, client_getredir)
-        .flags(NOSCRIPT.or(LOADING).or(STALE))
-        .acl(CAT_CONNECTION)
-        .docs(
-            Group::Connection,
-            "6.0.0",
-            "O(1)",
-            "Tells to which client tracking messages are redirected",
-        ),
+    tracking::GETREDIR_ROW,
     Command::new("help", 2, client_help)
         .flags(LOADING.or(STALE))
         .acl(CAT_CONNECTION)
@@ -185,15 +178,8 @@ const CLIENT_SUBCOMMANDS: &[Command] = &[
         .acl(CAT_CONNECTION)
         .docs(Group::Connection, "2.6.9", "O(1)", "Names this connection")
         .args("connection-name"),
-    Command::new("trackinginfo", 2, client_trackinginfo)
-        .flags(NOSCRIPT.or(LOADING).or(STALE))
-        .acl(CAT_CONNECTION)
-        .docs(
-            Group::Connection,
-            "6.2.0",
-            "O(1)",
-            "Describes how this connection uses client-side caching",
-        ),
+    tracking::TRACKING_ROW,
+    tracking::TRACKINGINFO_ROW,
     Command::new("unblock", -3, client_unblock)
         .flags(ADMIN.or(NOSCRIPT).or(LOADING).or(STALE))
         .acl(CAT_CONNECTION)
@@ -557,31 +543,14 @@ fn client_unpause(c: &mut Ctx<'_>, _: &mut Args<'_>) -> Outcome {
     Ok(())
 }
 
-/// `CLIENT GETREDIR`: nowhere, as for any client that is not tracking.
-fn client_getredir(c: &mut Ctx<'_>, _: &mut Args<'_>) -> Outcome {
-    c.out.int(-1);
-    Ok(())
-}
-
-/// `CLIENT TRACKINGINFO`: that of a client that is not tracking.
-fn client_trackinginfo(c: &mut Ctx<'_>, _: &mut Args<'_>) -> Outcome {
-    c.out.map(3);
-    c.out.bulk(b"flags");
-    c.out.set(1);
-    c.out.bulk(b"off");
-    c.out.bulk(b"redirect");
-    c.out.int(-1);
-    c.out.bulk(b"prefixes");
-    c.out.array(0);
-    Ok(())
-}
-
 /// `CLIENT HELP`
 fn client_help(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
     help(c, args, HELP)
 }
 
 const HELP: &[&str] = &[
+    "CACHING (YES|NO)",
+    "    Say whether the keys of the next command are tracked, as OPTIN or OPTOUT leave open.",
     "GETNAME",
     "    Tell the name of this connection.",
     "GETREDIR",
@@ -620,6 +589,9 @@ const HELP: &[&str] = &[
     "    Note the name or the version of the client library.",
     "SETNAME <name>",
     "    Name this connection; an empty name takes the name away.",
+    "TRACKING (ON|OFF) [REDIRECT <id>] [BCAST] [PREFIX <prefix> [PREFIX <prefix> ...]]",
+    "         [OPTIN] [OPTOUT] [NOLOOP]",
+    "    Have this connection, or another one, told when keys that it has read change.",
     "TRACKINGINFO",
     "    Describe how this connection uses client-side caching.",
     "UNBLOCK <client-id> [TIMEOUT|ERROR]",

@@ -70,7 +70,8 @@ fn write_line(
     let resp = client.resp.load(Relaxed);
     write!(
         text,
-        " events={events} cmd={command} user={DEFAULT_USER} redir=-1 resp={resp} lib-name="
+        " events={events} cmd={command} user={DEFAULT_USER} redir={} resp={resp} lib-name=",
+        super::tracking::redirection(client)
     )?;
     text.extend_from_slice(&names.lib_name);
     text.extend_from_slice(b" lib-ver=");

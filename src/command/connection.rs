@@ -226,10 +226,16 @@ fn hello(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
 /// Switches the protocol, from the next reply on.
 fn speak(c: &mut Ctx<'_>, resp3: bool) {
     c.out.set_resp3(resp3);
-    c.session
-        .client
-        .resp
-        .store(if resp3 { 3 } else { 2 }, Ordering::Relaxed);
+    let client = &c.session.client;
+    if resp3 {
+        // From now on, other threads may have messages for it: those of a client that redirects
+        // to it what it is told about keys.
+        client.outbox.hold();
+    }
+    client.subscriptions.listening(|| {
+        let version = if resp3 { 3 } else { 2 };
+        client.resp.store(version, Ordering::Relaxed);
+    });
 }
 
 /// The reply of `HELLO`.
@@ -285,6 +291,7 @@ fn reset(c: &mut Ctx<'_>, _: &mut Args<'_>) -> Outcome {
     speak(c, false);
     c.session.select(0);
     c.session.replies = Replies::On;
+    c.server.tracking.disable(&c.session.client);
     c.server.pubsub.leave(&c.session.client);
     let open = c.server.config.str(id::REQUIREPASS).is_empty();
     c.session.set_authenticated(open);

@@ -17,7 +17,7 @@ use super::spec::{
     Scope, WRITE,
 };
 use super::table::{Keys, Row, table};
-use super::{Args, Ctx, Keyspace, Pace, transactions};
+use super::{Args, Ctx, Keyspace, Pace, tracking, transactions};
 use crate::log_warning;
 use crate::resp::Reply;
 use crate::server::client::{BLOCKED, CLOSE_ASAP, MONITOR, SUBSCRIBED};
@@ -66,6 +66,7 @@ pub fn execute(
         Ok(row) => row,
         Err(error) => {
             let row = table().find(&args[0]);
+            tracking::end_caching(session, row);
             refuse(server, session, out, row, error);
             return Step::Done;
         }
@@ -82,6 +83,7 @@ pub fn execute(
     if let Err(error) = check(server, session, row, args) {
         let rejected = &server.stats.command(row.id).rejected;
         rejected.fetch_add(1, Ordering::Relaxed);
+        tracking::end_caching(session, Some(row));
         refuse(server, session, out, Some(row), error);
         return Step::Done;
     }
@@ -106,6 +108,7 @@ pub fn execute(
         Err(error) => (Step::Done, Err(error)),
     };
     let done = result.is_ok();
+    tracking::end_caching(session, Some(row));
     count(server, session, out, start, row, result);
     if let Some(quoted) = shown {
         monitor::show(server, session, &quoted);
@@ -262,6 +265,9 @@ fn run(
         pace: Pace::new(place == Place::Shared),
     };
     let result = (row.spec.handler)(&mut ctx, args);
+    if !ctx.pace.elsewhere.get() {
+        tracking::after(&mut ctx.db, ctx.session, ctx.row, args);
+    }
     let Ctx {
         mut db,
         session,
@@ -295,6 +301,7 @@ fn run(
     if !db.stale.is_empty() {
         db.remove_stale();
     }
+    tracking::make_room(&mut db);
     db.settle(&mut session.tally);
     session.mail = std::mem::take(&mut db.mail);
     result.map(|()| step)
@@ -342,10 +349,14 @@ pub(super) fn scope(row: &Row, args: &Args<'_>) -> Scope {
 
 /// Adds the shards of a command's keys.
 pub(super) fn key_shards(store: &Store, row: &Row, args: &Args<'_>, shards: &mut Vec<usize>) {
-    let shard = |at: usize| shard_of(store.hash(&args[at]));
+    each_key(row, args, |key| shards.push(shard_of(store.hash(key))));
+}
+
+/// Runs for each of a command's keys.
+pub(super) fn each_key<'k>(row: &Row, args: &'k Args<'_>, mut run: impl FnMut(&'k [u8])) {
     match row.keys {
         Keys::None => {}
-        Keys::One(at) => shards.push(shard(at)),
+        Keys::One(at) => run(&args[at]),
         Keys::Range(first, last, step) => {
             let end = if last < 0 {
                 args.len().saturating_add_signed(last)
@@ -353,11 +364,11 @@ pub(super) fn key_shards(store: &Store, row: &Row, args: &Args<'_>, shards: &mut
                 last as usize
             };
             let keys = (first..=end.min(args.len() - 1)).step_by(step);
-            shards.extend(keys.map(shard));
+            keys.for_each(|at| run(&args[at]));
         }
         Keys::Specs => {
             let keys = row.find_keys(args).unwrap_or_default();
-            shards.extend(keys.into_iter().map(|(at, _)| shard(at)));
+            keys.into_iter().for_each(|(at, _)| run(&args[at]));
         }
     }
 }

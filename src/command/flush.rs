@@ -57,6 +57,7 @@ fn flushdb(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
     let lazy = is_lazy(c, args)?;
     let number = c.db.number;
     c.db.flush(number, lazy);
+    c.db.flushed();
     c.out.ok();
     Ok(())
 }
@@ -67,6 +68,7 @@ fn flushall(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
     for number in 0..c.server.store.databases() {
         c.db.flush(number, lazy);
     }
+    c.db.flushed();
     c.out.ok();
     Ok(())
 }

@@ -262,7 +262,7 @@ fn about_clients(text: &mut Text, server: &Server) {
     text.field("client_recent_max_output_buffer", output.max().unwrap_or(0));
     let blocked = clients.iter().filter(|client| client.has(BLOCKED)).count();
     text.field("blocked_clients", blocked);
-    text.zeros(&["tracking_clients"]);
+    text.field("tracking_clients", server.tracking.client_count());
     // This one is from Redis 7.4.
     text.field("pubsub_clients", server.pubsub.clients());
     text.field("watching_clients", server.watching.client_count());
@@ -416,11 +416,11 @@ fn about_stats(text: &mut Text, server: &Server) {
         "active_defrag_key_misses",
         "total_active_defrag_time",
         "current_active_defrag_time",
-        "tracking_total_keys",
-        "tracking_total_items",
-        "tracking_total_prefixes",
-        "unexpected_error_replies",
     ]);
+    text.field("tracking_total_keys", server.tracking.key_count());
+    text.field("tracking_total_items", server.tracking.item_count());
+    text.field("tracking_total_prefixes", server.tracking.prefix_count());
+    text.zeros(&["unexpected_error_replies"]);
     text.field("total_error_replies", totals.errors);
     text.field("dump_payload_sanitizations", 0);
     text.field("total_reads_processed", totals.reads);

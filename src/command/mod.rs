@@ -5,6 +5,7 @@
 //! [`spec`] for what a row says, [`dispatch`] for what happens around a handler, [`keyspace`] for
 //! how a handler reaches keys.
 
+pub mod consequences;
 pub mod dispatch;
 pub mod docs;
 pub mod error;
@@ -57,6 +58,7 @@ mod stream_info;
 mod stream_reads;
 mod streams;
 mod strings;
+mod tracking;
 pub mod transactions;
 mod zset_algebra;
 mod zset_pops;

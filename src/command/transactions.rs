@@ -14,7 +14,7 @@ use super::monitor;
 use super::session::Session;
 use super::spec::*;
 use super::table::Row;
-use super::{Args, Ctx, Keyspace, Pace};
+use super::{Args, Ctx, Pace, tracking};
 use crate::resp::OwnedArgs;
 use crate::server::Server;
 use crate::server::blocking::Wanted;
@@ -271,6 +271,7 @@ fn run(c: &mut Ctx<'_>, args: &mut Args<'_>, row: &'static Row) {
         None
     };
     let mut result = (row.spec.handler)(c, args);
+    tracking::after(&mut c.db, c.session, row, args);
     if let Some(request) = c.db.request.take() {
         // In a transaction nobody waits: there is nothing, and that is the reply.
         match request.wanted() {
@@ -297,14 +298,9 @@ fn has_expired(c: &mut Ctx<'_>) -> bool {
     let (db, watching) = (&mut c.db, &c.server.watching);
     watches.keys.iter().any(|watch| {
         let (hash, key) = (watch.hash, &watch.key);
-        db.within(watch.db, |db| is_expired(db, hash, key))
+        db.within(watch.db, |db| db.is_expired(hash, key))
             && !watching.is_stale_for(&watches.client, watch.db, hash, key)
     })
-}
-
-fn is_expired(db: &Keyspace<'_>, hash: u64, key: &[u8]) -> bool {
-    let found = db.part(shard_of(hash)).get(hash, key);
-    found.is_some_and(|entry| entry.key.is_expired(db.now))
 }
 
 /// `WATCH key [key ...]`
@@ -332,7 +328,7 @@ fn watch(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
             continue;
         }
         let hash = c.db.hash(key);
-        let expired = is_expired(&c.db, hash, key);
+        let expired = c.db.is_expired(hash, key);
         let watching = &c.server.watching;
         watching.watch(&watches.client, number, hash, key, expired);
         watches.keys.push(Watch {

@@ -210,6 +210,7 @@ impl Connection {
         let client = &self.session.client;
         if self.session.close && !client.has(CLOSE_ASAP) {
             // Only what it has been sent so far is still to arrive.
+            self.server.tracking.disable(client);
             self.server.pubsub.forget(client);
             if !client.outbox.finish() {
                 // The writer ends the connection, and until then the client is there to be seen.
@@ -426,6 +427,10 @@ impl Connection {
 
     /// Sends the replies. Returns `false` when the connection has ended.
     fn flush(&mut self) -> bool {
+        let own = self.session.mail.broadcast(&self.server);
+        if !self.session.close {
+            self.out.raw(&own);
+        }
         // Who has a reply to PUBLISH finds its message on its way.
         self.session.mail.deliver(&self.server);
         if self.session.client.outbox.is_pushable() {

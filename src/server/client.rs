@@ -5,7 +5,9 @@
 //! plain atomic stores, once a batch.
 
 use std::fs::File;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{
+    AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering,
+};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::blocking::Waiter;
@@ -67,12 +69,30 @@ pub const MONITOR: ClientFlag = ClientFlag(1 << 8);
 /// Has subscribed to something (`P`).
 pub const SUBSCRIBED: ClientFlag = ClientFlag(1 << 9);
 
+/// Is told when keys that it has read change (`t`).
+pub const TRACKING: ClientFlag = ClientFlag(1 << 10);
+/// The client that gets what it is told has gone (`R`).
+pub const TRACKING_BROKEN: ClientFlag = ClientFlag(1 << 11);
+/// Is told when any key with one of its prefixes changes (`B`).
+pub const TRACKING_BCAST: ClientFlag = ClientFlag(1 << 12);
+/// Only what it reads behind `CLIENT CACHING YES` counts.
+pub const TRACKING_OPTIN: ClientFlag = ClientFlag(1 << 13);
+/// What it reads behind `CLIENT CACHING NO` does not count.
+pub const TRACKING_OPTOUT: ClientFlag = ClientFlag(1 << 14);
+/// Is not told about its own changes.
+pub const TRACKING_NOLOOP: ClientFlag = ClientFlag(1 << 15);
+/// `CLIENT CACHING` holds for the next command.
+pub const CACHING: ClientFlag = ClientFlag(1 << 16);
+
 /// The letters in the order in which Redis prints them.
 const LETTERS: &[(ClientFlag, char)] = &[
     (MONITOR, 'O'),
     (SUBSCRIBED, 'P'),
     (MULTI, 'x'),
     (BLOCKED, 'b'),
+    (TRACKING, 't'),
+    (TRACKING_BROKEN, 'R'),
+    (TRACKING_BCAST, 'B'),
     (DIRTY_CAS, 'd'),
     (CLOSE_AFTER_REPLY, 'c'),
     (CLOSE_ASAP, 'A'),
@@ -115,6 +135,8 @@ pub struct Client {
     pub authenticated: AtomicBool,
     /// What it has subscribed to.
     pub subscriptions: Subscriptions,
+    /// The client that gets what this one is told about keys it tracks; 0 for itself.
+    pub redirect: AtomicU64,
     flags: AtomicU32,
     names: Mutex<Names>,
     /// What it waits for in a blocking command, until the reply has been sent.
@@ -143,6 +165,7 @@ impl Client {
             multi: AtomicI64::new(-1),
             authenticated: AtomicBool::new(false),
             subscriptions: Subscriptions::default(),
+            redirect: AtomicU64::new(0),
             flags: AtomicU32::new(flags),
             names: Mutex::default(),
             blocked: Mutex::default(),

@@ -10,17 +10,20 @@ use std::sync::Arc;
 use super::Server;
 use super::client::Client;
 use super::outbox::Posted;
+use super::tracking::Broadcast;
 use crate::log_warning;
 use crate::resp::Reply;
 
 /// The number under which the sweeper sends; clients have theirs.
 pub const SWEEPER: u64 = u64::MAX;
+/// The number under which housekeeping sends.
+pub const HOUSEKEEPER: u64 = u64::MAX - 1;
 
 /// What a thread has for clients. Next to nothing as long as there is nothing: each command passes
 /// one on.
 #[derive(Default)]
 pub struct Mail {
-    /// The client whose commands these messages come from, or [`SWEEPER`].
+    /// The client whose commands these messages come from, or one of the numbers above.
     sender: u64,
     bag: Option<Box<Bag>>,
 }
@@ -31,6 +34,8 @@ struct Bag {
     own: Vec<u8>,
     /// A blocked client that is being served, and what has come for it meanwhile.
     served: Option<(u64, Vec<u8>)>,
+    /// Changed keys for those who listen to their prefixes.
+    changed: Broadcast,
     /// Those who have something in their outbox that is to be sent.
     receivers: Vec<Arc<Client>>,
     /// Those who have read too little for too long.
@@ -40,7 +45,10 @@ struct Bag {
 impl Mail {
     /// No messages yet.
     pub fn new(sender: u64) -> Mail {
-        Mail { sender, bag: None }
+        Mail {
+            sender,
+            ..Mail::default()
+        }
     }
 
     /// Puts a message into a client's outbox. Returns whether the client is there.
@@ -94,8 +102,36 @@ impl Mail {
         }
     }
 
+    /// Whether these are the messages of a client.
+    pub fn is_from(&self, client: &Client) -> bool {
+        client.id == self.sender
+    }
+
+    /// Keys that are to be broadcast as changed.
+    pub fn broadcast_mut(&mut self) -> &mut Broadcast {
+        &mut self.bag.get_or_insert_default().changed
+    }
+
+    /// Posts messages about the keys that are to be broadcast as changed. The sender's own, if any,
+    /// is returned: it belongs behind all replies so far.
+    pub fn broadcast(&mut self, server: &Server) -> Vec<u8> {
+        let Some(bag) = &mut self.bag else {
+            return Vec::new();
+        };
+        if bag.changed.is_empty() {
+            return Vec::new();
+        }
+        let changed = std::mem::take(&mut bag.changed);
+        let before = std::mem::take(&mut bag.own);
+        server.tracking.broadcast(server, self, changed);
+        let bag = self.bag.get_or_insert_default();
+        std::mem::replace(&mut bag.own, before)
+    }
+
     /// Sends everything, without waiting for anybody.
     pub fn deliver(&mut self, server: &Arc<Server>) {
+        // Where there is something for the sender itself, it has been asked for before.
+        self.broadcast(server);
         if let Some(mut bag) = self.bag.take() {
             for client in bag.receivers.drain(..) {
                 client.dispatch(server);

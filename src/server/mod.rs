@@ -16,6 +16,7 @@ pub mod outbox;
 pub mod pause;
 pub mod pubsub;
 pub mod stats;
+pub mod tracking;
 pub mod watching;
 
 use std::net::SocketAddr;
@@ -36,6 +37,7 @@ use lazyfree::LazyFree;
 use pause::Pause;
 use pubsub::PubSub;
 use stats::Stats;
+use tracking::Tracking;
 use watching::Watching;
 
 /// The Redis version whose behaviour the server offers, as `INFO` and `HELLO` report it.
@@ -53,6 +55,8 @@ pub struct Server {
     pub blocking: Blocking,
     /// Keys that clients watch.
     pub watching: Watching,
+    /// Keys that clients have cached.
+    pub tracking: Tracking,
     /// Who gets which messages.
     pub pubsub: PubSub,
     /// What has been counted.
@@ -106,6 +110,7 @@ impl Server {
             clients: Clients::default(),
             blocking: Blocking::default(),
             watching: Watching::default(),
+            tracking: Tracking::default(),
             pubsub: PubSub::default(),
             stats: Stats::new(commands),
             pause: Pause::default(),
@@ -162,6 +167,7 @@ impl Server {
 
     /// Removes a client that has gone, with its subscriptions.
     pub fn remove_client(&self, client: &Client) {
+        self.tracking.disable(client);
         self.pubsub.forget(client);
         self.clients.remove(client.id);
     }

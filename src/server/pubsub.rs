@@ -114,6 +114,13 @@ impl Subscriptions {
         self.counts[kind as usize].load(Ordering::Relaxed)
     }
 
+    /// Runs while nothing changes about how the client listens: neither do its subscriptions, nor
+    /// does the protocol it speaks.
+    pub fn listening<R>(&self, run: impl FnOnce() -> R) -> R {
+        let _list = self.lock();
+        run()
+    }
+
     fn lock(&self) -> MutexGuard<'_, List> {
         self.list.lock().unwrap_or_else(PoisonError::into_inner)
     }

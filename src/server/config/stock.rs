@@ -263,7 +263,6 @@ pub mod later {
         SLOWLOG_LOG_SLOWER_THAN = "slowlog-log-slower-than", int(-1, LONG), "10000", MUTABLE, "Microseconds that make a command slow";
         SLOWLOG_MAX_LEN = "slowlog-max-len", int(0, LONG), "128", MUTABLE, "Entries of SLOWLOG";
         LATENCY_MONITOR_THRESHOLD = "latency-monitor-threshold", int(0, LONG), "0", MUTABLE, "Milliseconds that make a latency event";
-        TRACKING_TABLE_MAX_KEYS = "tracking-table-max-keys", int(0, LONG), "1000000", MUTABLE, "Keys remembered for client-side caching";
         BUSY_REPLY_THRESHOLD = "busy-reply-threshold" | "lua-time-limit", int(0, LONG), "5000", MUTABLE, "Milliseconds after which a script is busy";
     }
 }

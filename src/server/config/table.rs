@@ -276,6 +276,8 @@ options! {
     LATENCY_TRACKING_INFO_PERCENTILES = "latency-tracking-info-percentiles", Kind::Percentiles,
         "50 99 99.9", MULTI_ARG,
         "Percentiles that INFO latencystats shows";
+    TRACKING_TABLE_MAX_KEYS = "tracking-table-max-keys", int(0, LONG), "1000000", MUTABLE,
+        "Keys remembered for client-side caching; 0 for any number";
     NOTIFY_KEYSPACE_EVENTS = "notify-keyspace-events", Kind::EventClasses, "", MUTABLE,
         "Classes of events about keys that are published as messages";
     ENCODING_NAMES = "encoding-names", Kind::Enum(ENCODING_DIALECTS), "7.0", MUTABLE,
