@@ -500,3 +500,18 @@ fn keys_found_expired_by_those_who_wait_are_counted() {
     }
     assert_eq!(s.info_int("expired_keys"), rounds);
 }
+
+#[test]
+fn a_client_that_counts_as_blocked_can_be_unblocked() {
+    let s = Server::start();
+    let (mut c, mut w) = (s.client(), s.client());
+    let number = id(&mut w);
+    for round in 0..500 {
+        w.send(&["BLPOP", "a", "b", "c", "d", "0"]);
+        // Asked as fast as can be: the client may have been blocked a moment ago.
+        while !c.run("INFO clients").text().contains("blocked_clients:1") {}
+        let reply = c.cmd(&["CLIENT", "UNBLOCK", &number]);
+        assert_eq!(reply, 1, "round {round}");
+        assert_eq!(w.recv(), NULL);
+    }
+}

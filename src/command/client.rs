@@ -512,7 +512,7 @@ fn client_unblock(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
     let id = int(args, 2)?;
     let waiter = u64::try_from(id)
         .ok()
-        .and_then(|id| c.server.blocking.of(id));
+        .and_then(|id| c.server.clients.get(id)?.waiter());
     c.out
         .int(waiter.is_some_and(|waiter| waiter.end(why)).into());
     Ok(())

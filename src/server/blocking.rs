@@ -452,11 +452,6 @@ impl Blocking {
             .collect()
     }
 
-    /// The wait of the client with this id.
-    pub fn of(&self, client: u64) -> Option<Arc<Waiter>> {
-        self.clients().get(&client).cloned()
-    }
-
     /// Number of blocked clients.
     pub fn len(&self) -> usize {
         self.clients().len()

@@ -240,6 +240,12 @@ impl Client {
         true
     }
 
+    /// What the client waits for. Whoever has seen it counted as blocked finds it here.
+    pub fn waiter(&self) -> Option<Arc<Waiter>> {
+        let blocked = self.blocked.lock().unwrap_or_else(PoisonError::into_inner);
+        blocked.clone()
+    }
+
     /// Notes that the client is no longer blocked, and has been sent what it was owed.
     pub fn unblock(&self) {
         let mut blocked = self.blocked.lock().unwrap_or_else(PoisonError::into_inner);
