@@ -375,6 +375,11 @@ fn hrandfield(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
         c.out.array(0);
         return Ok(());
     };
+    if c.pace
+        .too_slow(usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX))
+    {
+        return Ok(());
+    }
     let pool = Pool::of(hash, now, count.unsigned_abs() > 1);
     let mut endless = Endless::new(c.server, &c.session.client, c.out, count.unsigned_abs());
     let drawn = Drawn {

@@ -396,6 +396,9 @@ fn random_many(c: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
         }
         return Ok(());
     }
+    if c.pace.too_slow(wanted) {
+        return Ok(());
+    }
     c.out.array(wanted);
     let mut endless = Endless::new(c.server, &c.session.client, c.out, wanted as u64);
     with_thread_rng(|rng| {

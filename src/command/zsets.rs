@@ -479,6 +479,9 @@ fn zrandmember(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
         return Ok(());
     }
     let times = count.unsigned_abs();
+    if c.pace.too_slow(times as usize) {
+        return Ok(());
+    }
     begin_pairs(c.out, times as usize, with_scores);
     let mut endless = Endless::new(c.server, &c.session.client, c.out, times);
     with_thread_rng(|rng| {

@@ -173,6 +173,9 @@ pub fn storm(seed: u64, first: u64, count: u64) {
     let server = Server::with(&[
         "--proto-max-bulk-len",
         LARGEST,
+        // Draws with huge negative counts go on until there is more than this.
+        "--client-output-buffer-limit",
+        "normal 16mb 0 0",
         "--rename-command",
         "SHUTDOWN",
         "",
