@@ -219,7 +219,9 @@ fn start_threads(server: &Arc<Server>) -> std::io::Result<()> {
             sweeper.store.sweep_until_stopped(
                 paused,
                 |_, db, gone| consequences::swept(&sweeper, &mut mail.borrow_mut(), db, gone),
-                || mail.borrow_mut().deliver(&sweeper),
+                || {
+                    mail.borrow_mut().deliver(&sweeper);
+                },
             );
         }),
     )?;

@@ -84,6 +84,23 @@ impl Client {
         size.ok_or_else(|| format!("DBSIZE answered {reply}").into())
     }
 
+    /// A number that INFO shows in a section.
+    pub fn info(&mut self, section: &str, field: &str) -> Outcome<u64> {
+        self.queue(&["INFO", section]);
+        self.flush()?;
+        let mut line = String::new();
+        self.line(&mut line)?;
+        let length = line.strip_prefix('$').and_then(|text| text.parse().ok());
+        let length: usize = length.ok_or_else(|| format!("INFO answered {line}"))?;
+        let mut text = vec![0; length + 2];
+        self.stream.read_exact(&mut text)?;
+        let text = String::from_utf8_lossy(&text);
+        let mut values = text.lines().filter_map(|line| line.split_once(':'));
+        let value = values.find(|(name, _)| *name == field);
+        let number = value.and_then(|(_, value)| value.trim().parse().ok());
+        number.ok_or_else(|| format!("INFO {section} has no {field}").into())
+    }
+
     /// Sets keys 0 to `count`, each once and in a scattered order, with values of `size` bytes; `extra` gives the
     /// words after the value for the key of that number.
     pub fn fill(

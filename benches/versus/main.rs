@@ -9,9 +9,10 @@
 //! | `growth` | from 0 to 5M keys under load: the slowest request |
 //! | `keys` | GET of 50 clients while another runs `KEYS *` over 1M keys in a loop |
 //! | `start` | from start to the first PONG |
+//! | `meet` | streams, transactions, messages, memory of a stream, 1,000 clients that wait for one |
 //!
 //! Each mode prints a Markdown table. Both servers run on free loopback ports, with persistence off. Environment
-//! variables: `TESTS` (redis-benchmark's test names), `CELLS` (`clients:pipeline` pairs), `ROUNDS` (runs of which the
+//! variables: `TESTS` (redis-benchmark's test names; for `meet` see there), `CELLS` (`clients:pipeline` pairs), `ROUNDS` (runs of which the
 //! median counts), `SCALE` (factor on all numbers of requests, keys and clients: 0.01 for a quick look), `OTHER` (the
 //! server to compare with), `STDIS_BENCH_SERVER` (a binary in the place of stdis).
 //!
@@ -19,6 +20,7 @@
 //! succeeds without a table when a tool is missing, so that `cargo bench` passes on machines without Redis.
 
 mod client;
+mod meetings;
 mod occupancy;
 mod pauses;
 mod server;
@@ -134,9 +136,10 @@ fn run(mode: &str) -> Outcome {
         "growth" => pauses::growth,
         "keys" => pauses::keys,
         "start" => pauses::start,
+        "meet" => meetings::meet,
         _ => {
             return Err(format!(
-                "no mode {mode}; there are speed, memory, idle, expire, growth, keys, start"
+                "no mode {mode}; there are speed, memory, idle, expire, growth, keys, start, meet"
             )
             .into());
         }
@@ -150,13 +153,13 @@ fn run(mode: &str) -> Outcome {
         );
         return Ok(());
     };
-    if mode == "speed" && version("redis-benchmark".as_ref()).is_none() {
+    if matches!(mode, "speed" | "meet") && version("redis-benchmark".as_ref()).is_none() {
         println!(
             "versus: redis-benchmark is not installed (on Debian: apt-get install redis-tools); nothing measured"
         );
         return Ok(());
     }
-    if mode == "idle" && server::raise_descriptor_limit()? {
+    if matches!(mode, "idle" | "meet") && server::raise_descriptor_limit()? {
         return Ok(()); // measured by the process with the higher limit
     }
     let cores = std::thread::available_parallelism().map_or(1, usize::from);

@@ -74,12 +74,25 @@ fn paired(setup: &Setup, servers: &[Server; 2], cell: &Cell, test: &str) -> Outc
 
 /// Requests per second of one run of redis-benchmark.
 fn rate(setup: &Setup, server: &Server, cell: &Cell, test: &str) -> Outcome<f64> {
+    let requests = cell.requests(setup);
+    let what = ["-t", test, "-r", "100000"];
+    benchmark(server, cell.clients, cell.pipeline, requests, &what)
+}
+
+/// Requests per second of one run of redis-benchmark; `what` ends its arguments: options, or a command of its own.
+pub fn benchmark(
+    server: &Server,
+    clients: u64,
+    pipeline: u64,
+    requests: u64,
+    what: &[&str],
+) -> Outcome<f64> {
     let output = Command::new("redis-benchmark")
-        .args(["--csv", "-t", test, "-r", "100000"])
-        .args(["-p", &server.port.to_string()])
-        .args(["-n", &cell.requests(setup).to_string()])
-        .args(["-c", &cell.clients.to_string()])
-        .args(["-P", &cell.pipeline.to_string()])
+        .args(["--csv", "-p", &server.port.to_string()])
+        .args(["-n", &requests.to_string()])
+        .args(["-c", &clients.to_string()])
+        .args(["-P", &pipeline.to_string()])
+        .args(what)
         .output()
         .map_err(|error| format!("redis-benchmark: {error}"))?;
     // A heading, then a line a test: "SET","57142.86",…
@@ -88,6 +101,6 @@ fn rate(setup: &Setup, server: &Server, cell: &Cell, test: &str) -> Outcome<f64>
     let field = line.split("\",\"").nth(1);
     field.and_then(|rate| rate.parse().ok()).ok_or_else(|| {
         let errors = String::from_utf8_lossy(&output.stderr);
-        format!("redis-benchmark -t {test} gave no rate: {text}{errors}").into()
+        format!("redis-benchmark {what:?} gave no rate: {text}{errors}").into()
     })
 }

@@ -22,7 +22,7 @@ use super::dispatch::Step;
 use super::error::{Error, Outcome};
 use super::options::int_or;
 use super::session::{Clock, Session};
-use super::{Args, Keyspace, list_moves, stream_reads, zset_pops};
+use super::{Args, Keyspace, list_moves, stream_reads, tracking, zset_pops};
 use crate::resp::Reply;
 use crate::server::Server;
 use crate::server::blocking::{End, Outcome as Waited, Served, Waiter, Wanted};
@@ -241,6 +241,13 @@ fn take(db: &mut Keyspace<'_>, key: &[u8], waiter: &Waiter) -> Option<Served> {
             out.error(error.as_bytes());
         }
     }
+    if waiter.tracks {
+        tracking::remember_keys(db, waiter);
+    }
+    // What later commands of this client or any other have for it follows its reply.
+    if waiter.client.outbox.is_pushable() {
+        waiter.client.outbox.hold_for_service();
+    }
     Some(Served {
         reply: out.bytes().to_vec(),
         messages,
@@ -333,6 +340,10 @@ pub(super) fn wait(server: &Server, session: &mut Session, out: &mut Reply) -> S
     };
     match waited {
         Waited::Served(Served { reply, messages }) => {
+            let outbox = &session.client.outbox;
+            if outbox.is_pushable() {
+                outbox.end_service();
+            }
             session.mail.add_own(messages);
             if let [b'-', error @ ..] = &reply[..] {
                 failed(session, error.trim_ascii_end());

@@ -51,10 +51,11 @@ fn write_line(
     let room = client.reply_room.load(Relaxed);
     write!(
         text,
-        " qbuf={} qbuf-free={} argv-mem={} multi-mem=0 rbs={room} rbp={room} obl=0 oll={} omem={} tot-mem={}",
+        " qbuf={} qbuf-free={} argv-mem={} multi-mem={} rbs={room} rbp={room} obl=0 oll={} omem={} tot-mem={}",
         client.query_used.load(Relaxed),
         client.query_free.load(Relaxed),
         argv.unwrap_or_else(|| client.argv.load(Relaxed)),
+        client.multi_memory.load(Relaxed),
         outbox.chunks(),
         outbox.memory(),
         client.memory()

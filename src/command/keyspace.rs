@@ -484,19 +484,36 @@ impl<'a> Keyspace<'a> {
         for stale in std::mem::take(&mut self.stale) {
             let hash = self.server.store.hash(&stale.key);
             self.locks = Locks::one(&self.server.store, shard_of(hash), true);
-            self.hashed = (0, 0, 0);
-            self.within(stale.db, |db| {
-                // Somebody else may have removed it, or set it anew.
-                db.position(&stale.key);
-                if stale.missed {
-                    db.notify(Class::KeyMiss, "keymiss", &stale.key);
-                }
-            });
+            self.remove_one_stale(&stale);
             if !self.ready.is_empty() {
                 super::blocking::serve_ready(self);
             }
             self.locks = Locks::none();
         }
+    }
+
+    /// The same for keys whose shards the command holds exclusively: a command of a transaction
+    /// leaves none of them to those behind it.
+    pub(super) fn remove_stale_here(&mut self) {
+        for stale in std::mem::take(&mut self.stale) {
+            let shard = shard_of(self.server.store.hash(&stale.key));
+            match self.locks.holds_exclusively(shard) {
+                true => self.remove_one_stale(&stale),
+                false => self.stale.push(stale),
+            }
+        }
+    }
+
+    fn remove_one_stale(&mut self, stale: &Stale) {
+        self.forget_hash();
+        self.within(stale.db, |db| {
+            // Somebody else may have removed it, or set it anew.
+            db.position(&stale.key);
+            if stale.missed {
+                db.notify(Class::KeyMiss, "keymiss", &stale.key);
+            }
+        });
+        self.forget_hash();
     }
 
     /// As [`Keyspace::read`], but the key's access bookkeeping stays as it is: for commands that
@@ -716,6 +733,16 @@ impl<'a> Keyspace<'a> {
         tally.totals.expired += self.expired;
         tally.totals.expired_fields += self.expired_fields;
         tally.totals.changes += self.changes;
+    }
+}
+
+impl Drop for Keyspace<'_> {
+    /// A handler that panics leaves its messages here, and those of the commands before it. These
+    /// have been carried out.
+    fn drop(&mut self) {
+        if !self.mail.is_empty() && std::thread::panicking() {
+            self.mail.deliver(self.server);
+        }
     }
 }
 

@@ -61,6 +61,12 @@ pub(super) fn is_wanted(server: &Server, class: Class) -> bool {
     server.config.int(id::NOTIFY_KEYSPACE_EVENTS) & class as i64 != 0
 }
 
+/// Whether somebody may be told when a look-up meets a key that has expired.
+pub(super) fn tells_of_expiry(server: &Server) -> bool {
+    (is_wanted(server, Class::Expired) || is_wanted(server, Class::KeyMiss))
+        && server.pubsub.has_listeners()
+}
+
 /// Publishes an event if it is wanted.
 #[cold]
 pub fn publish(server: &Server, mail: &mut Mail, class: Class, event: &str, db: usize, key: &[u8]) {

@@ -236,6 +236,7 @@ fn sunsubscribe(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
 }
 
 fn send(c: &mut Ctx<'_>, args: &Args<'_>, kind: Kind) -> Outcome {
+    c.server.pubsub.note_departures(c.server);
     let sent = c
         .server
         .pubsub
@@ -258,6 +259,7 @@ fn list(c: &mut Ctx<'_>, args: &Args<'_>, kind: Kind) -> Outcome {
     if args.len() > 3 {
         return Err(wrong_subcommand(args));
     }
+    c.server.pubsub.note_departures(c.server);
     let names = c.server.pubsub.list(kind, args.get(2));
     c.out.array(names.len());
     names.iter().for_each(|name| c.out.bulk(name));
@@ -265,6 +267,7 @@ fn list(c: &mut Ctx<'_>, args: &Args<'_>, kind: Kind) -> Outcome {
 }
 
 fn numbers(c: &mut Ctx<'_>, args: &Args<'_>, kind: Kind) -> Outcome {
+    c.server.pubsub.note_departures(c.server);
     c.out.array(2 * (args.len() - 2));
     for name in args.from(2) {
         c.out.bulk(name);
@@ -295,6 +298,7 @@ fn pubsub_shardnumsub(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
 
 /// `PUBSUB NUMPAT`
 fn pubsub_numpat(c: &mut Ctx<'_>, _: &mut Args<'_>) -> Outcome {
+    c.server.pubsub.note_departures(c.server);
     c.out.count(c.server.pubsub.count(Kind::Pattern));
     Ok(())
 }

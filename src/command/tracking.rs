@@ -14,6 +14,7 @@ use super::error::{Error, SYNTAX};
 use super::options::{int, is};
 use super::spec::*;
 use super::{Args, Ctx, Keyspace, Outcome, Row, Session};
+use crate::server::blocking::Waiter;
 use crate::server::client::{
     CACHING, Client, TRACKING, TRACKING_BCAST, TRACKING_BROKEN, TRACKING_NOLOOP, TRACKING_OPTIN,
     TRACKING_OPTOUT,
@@ -283,6 +284,19 @@ fn remember(db: &mut Keyspace<'_>, client: &Arc<Client>, row: &Row, args: &Args<
         let expired = db.locks.holds(shard_of(hash)) && db.is_expired(hash, key);
         db.server.tracking.remember(client, hash, key, expired);
     });
+}
+
+/// A client that tracks has been served out of a blocking command, under the lock of the key it was
+/// served from: as in Redis, which carries the command out once more, all its keys are remembered.
+/// The others need no lock, as nothing of them has been read.
+#[cold]
+pub(super) fn remember_keys(db: &Keyspace<'_>, waiter: &Waiter) {
+    for (hash, key) in &waiter.keys {
+        let held = db.number == waiter.db && db.locks.holds(shard_of(*hash));
+        let expired = held && db.is_expired(*hash, key);
+        let tracking = &db.server.tracking;
+        tracking.remember(&waiter.client, *hash, key, expired);
+    }
 }
 
 /// Forgets keys if too many are remembered.

@@ -14,7 +14,7 @@ use super::monitor;
 use super::session::Session;
 use super::spec::*;
 use super::table::Row;
-use super::{Args, Ctx, Pace, tracking};
+use super::{Args, Ctx, Pace, notify, tracking};
 use crate::resp::OwnedArgs;
 use crate::server::Server;
 use crate::server::blocking::Wanted;
@@ -135,6 +135,10 @@ pub(super) fn queue(session: &mut Session, row: &'static Row, args: &Args<'_>) {
     // One that is to be discarded needs no more memory.
     if !transaction.aborted && !session.client.has(DIRTY_CAS) {
         transaction.queue.push((args.to_owned(), row));
+        // What Redis counts: the bytes of the arguments and a pointer to each.
+        let bytes = args.bytes() + args.len() * size_of::<usize>();
+        let memory = &session.client.multi_memory;
+        memory.fetch_add(bytes, std::sync::atomic::Ordering::Relaxed);
     }
     let queued = session
         .client
@@ -172,6 +176,8 @@ fn show_finished(session: &Session) {
     session.client.set(MULTI, false);
     let multi = &session.client.multi;
     multi.store(-1, std::sync::atomic::Ordering::Relaxed);
+    let memory = &session.client.multi_memory;
+    memory.store(0, std::sync::atomic::Ordering::Relaxed);
 }
 
 /// Locks everything that the queued commands need, and the watched keys.
@@ -189,6 +195,8 @@ pub(super) fn lock<'a>(server: &'a Arc<Server>, session: &mut Session) -> Locks<
             dispatch::key_shards(store, row, &args.args(), &mut shards);
         }
     }
+    // What expires is told where a command meets it, for which the key has to be removed there.
+    write |= notify::tells_of_expiry(server);
     if let Some(watches) = &session.watches {
         shards.extend(watches.keys.iter().map(|watch| shard_of(watch.hash)));
     }
@@ -272,6 +280,7 @@ fn run(c: &mut Ctx<'_>, args: &mut Args<'_>, row: &'static Row) {
     };
     let mut result = (row.spec.handler)(c, args);
     tracking::after(&mut c.db, c.session, row, args);
+    c.db.remove_stale_here();
     if let Some(request) = c.db.request.take() {
         // In a transaction nobody waits: there is nothing, and that is the reply.
         match request.wanted() {

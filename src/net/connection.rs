@@ -49,6 +49,8 @@ pub struct Heat {
     needed: u32,
     /// Requests served in the round since it came there.
     served: u32,
+    /// Whether its last request had messages for many clients.
+    talks: bool,
 }
 
 /// So many quick requests make a connection hot at first: a client that connects, asks once and
@@ -56,6 +58,9 @@ pub struct Heat {
 const NEEDED: u32 = 2;
 /// A request is quick when it comes within this time after the reply before it.
 const QUICK: Duration = Duration::from_millis(20);
+/// A connection with messages for so many clients goes to the round however slow that makes it:
+/// there, messages of several senders share their way.
+const MANY: usize = 8;
 /// A stay in the round pays with this many requests.
 const WORTHWHILE: u32 = 64;
 
@@ -65,6 +70,7 @@ impl Default for Heat {
             quick: 0,
             needed: NEEDED,
             served: 0,
+            talks: false,
         }
     }
 }
@@ -73,11 +79,12 @@ impl Heat {
     /// A batch arrived this long after the previous reply, on a thread of the connection's own.
     fn arrived(&mut self, gap: Duration) {
         self.quick = if gap < QUICK { self.quick + 1 } else { 0 };
+        self.talks = false;
     }
 
     /// Whether the connection should go to the round, if the server is busy enough for one.
     pub fn is_hot(&self) -> bool {
-        self.quick > self.needed
+        self.quick > self.needed || self.talks
     }
 
     /// The connection leaves the round because it has been silent.
@@ -124,6 +131,8 @@ pub struct Connection {
     parser: Parser,
     out: Reply,
     nonblocking: bool,
+    /// Whether replies wait until the messages of all connections of the thread have been sent.
+    put_off: bool,
     /// Whether the buffered input may hold a request that has not been looked at.
     pending: bool,
     /// How busy it is.
@@ -145,6 +154,7 @@ impl Connection {
             parser: Parser::new(),
             out: Reply::new(),
             nonblocking: false,
+            put_off: false,
             pending: false,
             heat: Heat::default(),
             last_active: Instant::now(),
@@ -290,17 +300,47 @@ impl Connection {
                 Ok(false) => Turn::Served,
                 Err(turn) => turn,
             };
-            if !self.flush() {
-                return Turn::Closed;
+            if step == Turn::Served && place == Place::Shared && !self.session.mail.is_empty() {
+                self.put_off = true;
+                return step;
             }
-            if self.session.close || self.session.client.has(CLOSE_ASAP) {
-                return Turn::Closed;
-            }
-            if step == Turn::Served && self.over_query_limit() {
-                return Turn::Closed;
-            }
-            return step;
+            return self.end(step);
         }
+    }
+
+    /// Sends the replies at the end of a turn that has come to `step`.
+    fn end(&mut self, step: Turn) -> Turn {
+        if !self.flush() {
+            return Turn::Closed;
+        }
+        if self.session.close || self.session.client.has(CLOSE_ASAP) {
+            return Turn::Closed;
+        }
+        if step == Turn::Served && self.over_query_limit() {
+            return Turn::Closed;
+        }
+        step
+    }
+
+    /// Whether the last turn has left messages for other clients, and the replies behind them.
+    /// Then [`Connection::send_mail`] and [`Connection::complete`] are to follow.
+    pub fn is_put_off(&self) -> bool {
+        self.put_off
+    }
+
+    /// Sends messages for other clients that the last turn has left. Returns whether there were many
+    /// clients to send to.
+    pub fn send_mail(&mut self) -> bool {
+        self.gather_broadcast();
+        let many = self.session.mail.deliver(&self.server) >= MANY;
+        self.heat.talks |= many;
+        many
+    }
+
+    /// Sends the replies that the last turn has left.
+    pub fn complete(&mut self) -> Turn {
+        self.put_off = false;
+        self.end(Turn::Served)
     }
 
     /// Carries out the next request. `Ok(false)` when there is no complete one.
@@ -425,14 +465,19 @@ impl Connection {
         reader.consume(rest);
     }
 
-    /// Sends the replies. Returns `false` when the connection has ended.
-    fn flush(&mut self) -> bool {
+    /// Tells those who listen to the prefixes of changed keys; what is for the client itself goes
+    /// behind its replies so far.
+    fn gather_broadcast(&mut self) {
         let own = self.session.mail.broadcast(&self.server);
         if !self.session.close {
             self.out.raw(&own);
         }
+    }
+
+    /// Sends the replies. Returns `false` when the connection has ended.
+    fn flush(&mut self) -> bool {
         // Who has a reply to PUBLISH finds its message on its way.
-        self.session.mail.deliver(&self.server);
+        self.send_mail();
         if self.session.client.outbox.is_pushable() {
             return self.flush_in_turn();
         }

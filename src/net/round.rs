@@ -140,6 +140,8 @@ struct Window {
     start: Instant,
     passes: u64,
     served: u64,
+    /// Passes that ended with messages for many clients.
+    crowded: u64,
     /// Windows to wait before the next change.
     rest: u32,
     /// Length of that wait.
@@ -161,6 +163,7 @@ impl<'r> Members<'r> {
                 start: now,
                 passes: 0,
                 served: 0,
+                crowded: 0,
                 rest: REST,
                 patience: REST,
             },
@@ -191,12 +194,16 @@ impl<'r> Members<'r> {
     }
 
     /// Serves every connection that has something. Returns how many had.
+    ///
+    /// Messages for other clients, as of `PUBLISH`, wait until all have been served, and the replies
+    /// of their senders with them: so a subscriber is sent the messages of a whole pass with one
+    /// system call, where each has come from another client.
     fn pass(&mut self) -> u64 {
         let few = self.connections.len() <= FEW;
         if !few && self.sockets.ask().unwrap_or(0) == 0 {
             return 0;
         }
-        let mut served = 0;
+        let (mut served, mut put_off) = (0, false);
         // Downwards, because a connection that leaves is replaced by the last one.
         for at in (0..self.connections.len()).rev() {
             if !few && !self.sockets.is_ready(at) {
@@ -204,7 +211,10 @@ impl<'r> Members<'r> {
             }
             let connection = &mut self.connections[at];
             match catch_unwind(AssertUnwindSafe(|| connection.turn(Place::Shared))) {
-                Ok(Turn::Served) => served += 1,
+                Ok(Turn::Served) => {
+                    served += 1;
+                    put_off |= connection.is_put_off();
+                }
                 Ok(Turn::Idle) => {}
                 Ok(Turn::NeedsOwnThread) => {
                     let connection = self.remove(at);
@@ -217,7 +227,33 @@ impl<'r> Members<'r> {
                 }
             }
         }
+        if put_off {
+            self.complete();
+        }
         served
+    }
+
+    /// Sends what the connections of a pass have left: first all messages, then the replies.
+    fn complete(&mut self) {
+        let mut many = false;
+        for connection in self.connections.iter_mut().filter(|c| c.is_put_off()) {
+            many |= connection.send_mail();
+        }
+        self.window.crowded += u64::from(many);
+        for at in (0..self.connections.len()).rev() {
+            let connection = &mut self.connections[at];
+            if !connection.is_put_off() {
+                continue;
+            }
+            match catch_unwind(AssertUnwindSafe(|| connection.complete())) {
+                Ok(Turn::Closed) => self.remove(at).finish(),
+                Ok(_) => {}
+                Err(_) => {
+                    let connection = self.remove(at);
+                    super::connection::lost(connection.server(), connection.client());
+                }
+            }
+        }
     }
 
     /// Sends silent connections away, and splits or joins rounds.
@@ -226,9 +262,13 @@ impl<'r> Members<'r> {
         if !ended && now - self.window.start < WINDOW {
             return;
         }
+        // Where a pass takes long, nobody is heard more often than once in it.
+        let passes = u32::try_from(self.window.passes).unwrap_or(u32::MAX);
+        let pass = (now - self.window.start) / passes.max(1);
+        let own_silence = OWN_SILENCE.max(4 * pass);
         for at in (0..self.connections.len()).rev() {
             if ended
-                || now.saturating_duration_since(self.connections[at].last_active) >= OWN_SILENCE
+                || now.saturating_duration_since(self.connections[at].last_active) >= own_silence
             {
                 let mut connection = self.remove(at);
                 connection.heat.cool();
@@ -237,14 +277,17 @@ impl<'r> Members<'r> {
         }
         let tries = self.window.passes * self.connections.len() as u64;
         let share = (self.window.served * 100).checked_div(tries).unwrap_or(0);
+        // The more senders share a pass, the less it costs to send to many.
+        let crowded = self.window.crowded * 2 > self.window.passes;
         self.window.start = now;
         self.window.passes = 0;
         self.window.served = 0;
+        self.window.crowded = 0;
         if self.window.rest > 0 {
             self.window.rest -= 1;
-        } else if share > SPLIT_ABOVE && self.connections.len() > 1 {
+        } else if share > SPLIT_ABOVE && self.connections.len() > 1 && !crowded {
             self.split();
-        } else if share < JOIN_BELOW && self.number > 0 {
+        } else if (share < JOIN_BELOW || crowded) && self.number > 0 {
             self.join();
         }
     }

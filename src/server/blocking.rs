@@ -17,6 +17,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::client::{BLOCKED, CLOSE_ASAP, Client};
+use super::tracking;
 use crate::store::{SHARDS, shard_of};
 use crate::sys::{self, PollSet};
 use crate::types::Type;
@@ -151,6 +152,8 @@ pub struct Waiter {
     pub wanted: Wanted,
     /// Whether its reply is to be in RESP3.
     pub resp3: bool,
+    /// Whether it is to be told when what it reads by this changes.
+    pub tracks: bool,
     /// When it gives up.
     pub deadline: Option<Instant>,
     /// Its place among all blocked clients.
@@ -337,8 +340,9 @@ impl Blocking {
             client: client.clone(),
             db,
             keys,
-            wanted,
             resp3: client.resp.load(Ordering::Relaxed) == 3,
+            tracks: matches!(wanted, Wanted::Entries { .. }) && tracking::remembers(client),
+            wanted,
             deadline,
             ticket: self.next.fetch_add(1, Ordering::Relaxed),
             state: Mutex::new(State::Waiting),

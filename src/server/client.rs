@@ -84,6 +84,10 @@ pub const TRACKING_NOLOOP: ClientFlag = ClientFlag(1 << 15);
 /// `CLIENT CACHING` holds for the next command.
 pub const CACHING: ClientFlag = ClientFlag(1 << 16);
 
+/// Its peer has closed the connection: it counts as gone although its own thread may not have seen
+/// to that yet. Set by [`super::pubsub`] for those subscribed.
+pub const DEPARTED: ClientFlag = ClientFlag(1 << 17);
+
 /// The letters in the order in which Redis prints them.
 const LETTERS: &[(ClientFlag, char)] = &[
     (MONITOR, 'O'),
@@ -131,6 +135,8 @@ pub struct Client {
     pub reply_room: AtomicUsize,
     /// Commands queued in a transaction; -1 outside of one.
     pub multi: AtomicI64,
+    /// Bytes of these commands.
+    pub multi_memory: AtomicUsize,
     /// Whether it has authenticated.
     pub authenticated: AtomicBool,
     /// What it has subscribed to.
@@ -163,6 +169,7 @@ impl Client {
             argv: AtomicUsize::new(0),
             reply_room: AtomicUsize::new(0),
             multi: AtomicI64::new(-1),
+            multi_memory: AtomicUsize::new(0),
             authenticated: AtomicBool::new(false),
             subscriptions: Subscriptions::default(),
             redirect: AtomicU64::new(0),
@@ -279,6 +286,7 @@ impl Client {
             + self.query_used.load(Ordering::Relaxed)
             + self.query_free.load(Ordering::Relaxed)
             + self.argv.load(Ordering::Relaxed)
+            + self.multi_memory.load(Ordering::Relaxed)
             + self.reply_room.load(Ordering::Relaxed)
             + self.outbox.memory()
     }

@@ -4,11 +4,17 @@
 //! receivers at once, which costs no system call, and what has gathered there is sent when the
 //! sender is about to send its own replies. So a batch of messages costs each receiver one call,
 //! and the sender never waits for a slow one.
+//!
+//! Who has something to be sent is kept for each thread, not for each sender: where one thread
+//! serves many senders, their messages for one receiver leave together (see [`crate::net::round`]).
+//! Each thread sends what its list asks for before it sends any reply of a client with messages.
 
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Server;
-use super::client::Client;
+use super::client::{Client, DEPARTED};
 use super::outbox::Posted;
 use super::tracking::Broadcast;
 use crate::log_warning;
@@ -19,7 +25,39 @@ pub const SWEEPER: u64 = u64::MAX;
 /// The number under which housekeeping sends.
 pub const HOUSEKEEPER: u64 = u64::MAX - 1;
 
-/// What a thread has for clients. Next to nothing as long as there is nothing: each command passes
+/// Lists of receivers up to this length are used again.
+const KEEP: usize = 1024;
+
+thread_local! {
+    /// The number of this thread among those that have had messages, or 0.
+    static COURIER: Cell<u64> = const { Cell::new(0) };
+    /// Clients that have something in their outbox that this thread is to send.
+    static RECEIVERS: RefCell<Vec<Arc<Client>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The number of this thread.
+fn courier() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    if COURIER.get() == 0 {
+        COURIER.set(NEXT.fetch_add(1, Ordering::Relaxed));
+    }
+    COURIER.get()
+}
+
+/// Sends what this thread has taken upon itself to send. Returns to how many clients.
+fn send_all(server: &Arc<Server>) -> usize {
+    let mut receivers = RECEIVERS.take();
+    let count = receivers.len();
+    for client in receivers.drain(..) {
+        client.dispatch(server);
+    }
+    if receivers.capacity() <= KEEP {
+        RECEIVERS.set(receivers);
+    }
+    count
+}
+
+/// What a client's commands, or another thread, have for clients. Next to nothing as long as there is nothing: each command passes
 /// one on.
 #[derive(Default)]
 pub struct Mail {
@@ -36,8 +74,8 @@ struct Bag {
     served: Option<(u64, Vec<u8>)>,
     /// Changed keys for those who listen to their prefixes.
     changed: Broadcast,
-    /// Those who have something in their outbox that is to be sent.
-    receivers: Vec<Arc<Client>>,
+    /// Whether anything has gone to an outbox.
+    posted: bool,
     /// Those who have read too little for too long.
     slow: Vec<Arc<Client>>,
 }
@@ -64,14 +102,26 @@ impl Mail {
             messages.extend_from_slice(message);
             return true;
         }
+        if client.has(DEPARTED) {
+            return false;
+        }
         let limit = server.config.output_limit(client.output_class());
-        match client.post(server, message, self.sender, limit) {
+        match client.post(server, message, courier(), limit) {
             Posted::Queued => {}
-            Posted::Dispatch => bag.receivers.push(client.clone()),
+            Posted::Dispatch => RECEIVERS.with_borrow_mut(|all| all.push(client.clone())),
             Posted::Gone => return false,
             Posted::OverLimit => bag.slow.push(client.clone()),
         }
+        bag.posted = true;
         true
+    }
+
+    /// Whether there is nothing for anybody.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.bag
+            .as_ref()
+            .is_none_or(|bag| !bag.posted && bag.changed.is_empty() && bag.slow.is_empty())
     }
 
     /// A blocked client is about to be served: what comes for it from now on is put aside.
@@ -128,18 +178,21 @@ impl Mail {
         std::mem::replace(&mut bag.own, before)
     }
 
-    /// Sends everything, without waiting for anybody.
-    pub fn deliver(&mut self, server: &Arc<Server>) {
+    /// Sends everything, without waiting for anybody. Returns how many clients had to be looked
+    /// after.
+    pub fn deliver(&mut self, server: &Arc<Server>) -> usize {
+        if self.bag.is_none() {
+            return 0;
+        }
         // Where there is something for the sender itself, it has been asked for before.
         self.broadcast(server);
+        let receivers = send_all(server);
         if let Some(mut bag) = self.bag.take() {
-            for client in bag.receivers.drain(..) {
-                client.dispatch(server);
-            }
             for client in bag.slow.drain(..) {
                 close_slow(&client);
             }
         }
+        receivers
     }
 }
 

@@ -69,7 +69,10 @@ struct State {
     spare: Vec<u8>,
     /// Messages that must not go out before the replies that the session is still holding.
     held: Option<Vec<u8>>,
-    /// Who has last taken it upon himself to see to it that what is queued is sent.
+    /// Whether the client has been served out of a blocking command and its thread has not taken the
+    /// reply yet: messages wait for that reply.
+    served: bool,
+    /// The thread that has last taken it upon itself to send what is queued.
     courier: u64,
     /// Whether a thread is writing.
     active: bool,
@@ -103,6 +106,19 @@ impl Outbox {
         let mut state = self.lock();
         state.held.get_or_insert_default();
         self.pushable.store(true, Ordering::Relaxed);
+    }
+
+    /// The client, which is blocked, has been served: whatever comes from now on waits until the
+    /// session has sent the reply. Called by whoever serves it.
+    pub fn hold_for_service(&self) {
+        let mut state = self.lock();
+        state.held.get_or_insert_default();
+        state.served = true;
+    }
+
+    /// The session has the reply, which goes out next.
+    pub fn end_service(&self) {
+        self.lock().served = false;
     }
 
     /// Takes the messages that wait for the session's replies, to be put among them.
@@ -184,7 +200,7 @@ impl Client {
         self.add(server, &mut state, bytes, sent, limit) && self.start_writer(server, &mut state)
     }
 
-    /// Queues a message from another thread, `courier`, who will have it sent.
+    /// Queues a message from another client, which the thread `courier` will send.
     pub fn post(
         &self,
         server: &Server,
@@ -230,6 +246,10 @@ impl Client {
 
     /// Sends what is queued as far as the socket takes it, and leaves the rest to a writer.
     pub fn dispatch(self: &Arc<Self>, server: &Arc<Server>) {
+        // Another thread, or another client's turn on this one, has sent it along with its own.
+        if !self.outbox.is_busy() {
+            return;
+        }
         let mut state = self.outbox.lock();
         self.send_queue(server, &mut state);
     }
@@ -267,7 +287,8 @@ impl Client {
         if sent < bytes.len() {
             within = self.add(server, &mut state, bytes[sent..].to_vec(), 0, limit);
         }
-        if let Some(held) = state.held.take()
+        if !state.served
+            && let Some(held) = state.held.take()
             && !held.is_empty()
         {
             // Counted when it came.
@@ -426,6 +447,7 @@ impl Client {
             outbox.chunks.store(0, Ordering::Relaxed);
         }
         state.active = false;
+        state.courier = 0;
         state.soft_since = None;
         if state.last {
             // Whoever publishes asks for this lock while it holds those of the subscriptions.

@@ -13,9 +13,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::Server;
-use super::client::{Client, MONITOR, SUBSCRIBED};
+use super::client::{Client, DEPARTED, MONITOR, SUBSCRIBED};
 use super::mail::Mail;
 use crate::resp::Reply;
+use crate::sys::Hangups;
 use crate::util::glob;
 
 /// Maps that the channels are spread over.
@@ -132,6 +133,10 @@ pub struct PubSub {
     names: [Names; 3],
     /// Clients that have subscribed to something.
     clients: AtomicUsize,
+    /// Their connections, as far as they were closed; `None` where the system has no such thing.
+    hangups: Option<Hangups>,
+    /// Those of them that have been found closed, while their own threads have not seen to it yet.
+    departed: AtomicUsize,
     monitors: RwLock<Members>,
     monitoring: AtomicUsize,
 }
@@ -141,6 +146,8 @@ impl Default for PubSub {
         PubSub {
             names: [Names::new(PARTS), Names::new(1), Names::new(PARTS)],
             clients: AtomicUsize::new(0),
+            hangups: Hangups::new().ok(),
+            departed: AtomicUsize::new(0),
             monitors: RwLock::default(),
             monitoring: AtomicUsize::new(0),
         }
@@ -160,6 +167,10 @@ impl PubSub {
         if !client.has(SUBSCRIBED) {
             client.set(SUBSCRIBED, true);
             self.clients.fetch_add(1, Ordering::Relaxed);
+            if let Some(hangups) = &self.hangups {
+                // Without it, the client counts until its own thread finds it gone.
+                let _ = hangups.add(&client.socket, client.id);
+            }
         }
         self.names[kind as usize].add(&name, client);
     }
@@ -190,6 +201,9 @@ impl PubSub {
     /// As [`PubSub::leave`], for good: the client is going.
     pub fn forget(&self, client: &Client) {
         let mut list = client.subscriptions.lock();
+        if client.has(DEPARTED) && !list.gone {
+            self.departed.fetch_sub(1, Ordering::Relaxed);
+        }
         list.gone = true;
         self.leave_all(client, &mut list);
     }
@@ -214,7 +228,47 @@ impl PubSub {
         if client.has(SUBSCRIBED) && list.names.iter().all(BTreeSet::is_empty) {
             client.set(SUBSCRIBED, false);
             self.clients.fetch_sub(1, Ordering::Relaxed);
+            self.stop_asking(client);
         }
+    }
+
+    fn stop_asking(&self, client: &Client) {
+        if let Some(hangups) = &self.hangups {
+            // One that is not there need not be removed.
+            let _ = hangups.remove(&client.socket);
+        }
+    }
+
+    /// Notes which subscribers have closed their connections by now: they get nothing more and do
+    /// not count. That is for commands that tell how many there are, which is to be right even if
+    /// the threads of those clients have not come round to it. What such a client has sent before is
+    /// still carried out. Costs a system call, or an atomic load if nobody has subscribed.
+    pub fn note_departures(&self, server: &Server) {
+        let Some(hangups) = self.hangups.as_ref().filter(|_| self.clients() > 0) else {
+            return;
+        };
+        loop {
+            let (gone, mut noted) = (hangups.ask(), 0);
+            for client in gone.iter().filter_map(|&id| server.clients.get(id)) {
+                let list = client.subscriptions.lock();
+                if !list.gone && !client.has(DEPARTED) {
+                    client.set(DEPARTED, true);
+                    self.departed.fetch_add(1, Ordering::Relaxed);
+                    noted += 1;
+                }
+                self.stop_asking(&client);
+            }
+            // Where they are many, there may be more.
+            if noted == 0 {
+                return;
+            }
+        }
+    }
+
+    /// Whether none of these clients is there any more.
+    fn have_departed(&self, members: &Members) -> bool {
+        self.departed.load(Ordering::Relaxed) > 0
+            && members.values().all(|client| client.has(DEPARTED))
     }
 
     /// Whether anybody gets what is published to channels.
@@ -263,7 +317,10 @@ impl PubSub {
         for part in &self.names[kind as usize].parts {
             let part = read(part);
             let fits = |name: &&Arc<[u8]>| pattern.is_none_or(|p| glob::matches(p, name, false));
-            found.extend(part.keys().filter(fits).cloned());
+            let here = part
+                .iter()
+                .filter(|(_, members)| !self.have_departed(members));
+            found.extend(here.map(|(name, _)| name).filter(fits).cloned());
         }
         found
     }
@@ -271,12 +328,22 @@ impl PubSub {
     /// How many clients have subscribed to a name.
     pub fn subscribers(&self, kind: Kind, name: &[u8]) -> usize {
         let part = read(self.names[kind as usize].part(name));
-        part.get(name).map_or(0, BTreeMap::len)
+        match part.get(name) {
+            None => 0,
+            Some(members) if self.departed.load(Ordering::Relaxed) == 0 => members.len(),
+            Some(members) => {
+                let here = members.values().filter(|client| !client.has(DEPARTED));
+                here.count()
+            }
+        }
     }
 
     /// How many names of a kind somebody has subscribed to.
     pub fn count(&self, kind: Kind) -> usize {
-        self.names[kind as usize].len()
+        match self.departed.load(Ordering::Relaxed) {
+            0 => self.names[kind as usize].len(),
+            _ => self.list(kind, None).len(),
+        }
     }
 
     /// How many clients have subscribed to something.

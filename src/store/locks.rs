@@ -127,6 +127,20 @@ impl<'s> Locks<'s> {
         }
     }
 
+    /// Whether this shard is held exclusively.
+    pub fn holds_exclusively(&self, shard: usize) -> bool {
+        let guard = match &self.held {
+            Held::One(at, guard) if *at == shard => Some(guard),
+            Held::Some(guards) => match guards.binary_search_by_key(&shard, |(at, _)| *at) {
+                Ok(found) => Some(&guards[found].1),
+                Err(_) => None,
+            },
+            Held::All(guards) => guards.get(shard),
+            _ => None,
+        };
+        matches!(guard, Some(Guard::Exclusive(_)))
+    }
+
     /// A held shard.
     ///
     /// # Panics
