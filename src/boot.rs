@@ -4,20 +4,23 @@ use std::cell::RefCell;
 use std::ffi::OsString;
 use std::io::Write;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::command::{consequences, keyspace, table};
+use crate::loading;
 use crate::net::listener::Listeners;
 use crate::net::pool::Pool;
 use crate::net::round::Rounds;
+use crate::persist::rdb::file;
 use crate::server::config::{self, Config, Invocation, Loaded, id};
+use crate::server::ending;
 use crate::server::mail::{self, HOUSEKEEPER, Mail, SWEEPER};
 use crate::server::stats::Stats;
-use crate::server::{REDIS_VERSION, Server, Stop, logger};
+use crate::server::{REDIS_VERSION, Server, Stop, logger, rewriting, saving};
 use crate::util::clock::now_ms;
 use crate::{log_notice, log_verbose, log_warning, sys};
 
@@ -91,11 +94,25 @@ fn start(loaded: Loaded) -> Result<ExitCode, String> {
     log_panics();
 
     let server = Arc::new(Server::new(config, file, table::table().rows.len()));
+    // From before the first client can come until what happens is logged: what a client did in
+    // between would be lost, and a shutdown would save next to nothing over everything.
+    let starting = server.loading.start();
     let pool = Pool::new(server.clone());
     Rounds::start(cores, &pool).map_err(|error| format!("Can't start a thread: {error}"))?;
     let listeners = Listeners::start(&server, &pool)?;
+    // Test runners read the process id from a line of this form, and connect then.
+    log_notice!(
+        "Running in standalone mode on port {}, PID: {}",
+        server.config.int(id::PORT),
+        std::process::id()
+    );
     let rebind = listeners.clone();
     server.set_rebind(Box::new(move || rebind.bind_tcp()));
+    let loader = Arc::downgrade(&server);
+    server.set_reload(Box::new(move |source| match loader.upgrade() {
+        Some(server) => loading::on_demand(&server, source),
+        None => Ok(()),
+    }));
     start_threads(&server).map_err(|error| format!("Can't start a thread: {error}"))?;
     server
         .stats
@@ -103,6 +120,22 @@ fn start(loaded: Loaded) -> Result<ExitCode, String> {
         .store(sys::used_memory(), Ordering::Relaxed);
     logger::set_role(b'M');
     log_notice!("Server initialized");
+    let loaded = loading::at_start(&server);
+    if server.loading.is_cancelled() {
+        // The server is ending: what may be half of the data set is nobody's to see or save.
+        let why = server.wait_for_stop();
+        return Ok(stop(&server, &listeners, why));
+    }
+    if let Err(reason) = loaded {
+        // The reason is the last line of the log. Until the process is gone, nobody is to see, or
+        // save, what has been loaded.
+        std::mem::forget(starting);
+        listeners.close();
+        remove_files(&server.config);
+        return Err(reason);
+    }
+    start_writers(&server).map_err(|error| format!("Can't start a thread: {error}"))?;
+    drop(starting);
     log_notice!("Ready to accept connections");
 
     let why = server.wait_for_stop();
@@ -134,17 +167,6 @@ fn banner(config: &Config, file: Option<&std::path::Path>) {
             "Warning: no config file specified, using the default config. \
              In order to specify a config file use stdis /path/to/redis.conf"
         ),
-    }
-    // Test runners read the process id from a line of this form.
-    log_notice!(
-        "Running in standalone mode on port {}, PID: {}",
-        config.int(id::PORT),
-        std::process::id()
-    );
-    if !config.save_points().is_empty() {
-        log_warning!(
-            "Save points are configured, but nothing is saved yet: a restart starts with an empty data set"
-        );
     }
     let pending = config.pending_changed();
     if !pending.is_empty() {
@@ -231,19 +253,74 @@ fn start_threads(server: &Arc<Server>) -> std::io::Result<()> {
     spawn("signals", Box::new(move || wait_for_signals(&signalled)))
 }
 
-/// The first signal stops the server in order, a second one at once.
-fn wait_for_signals(server: &Server) {
-    let first = sys::wait_for_signal();
-    let (name, why) = match first {
-        sys::Signal::Terminate => ("SIGTERM", Stop::Sigterm),
-        sys::Signal::Interrupt => ("SIGINT", Stop::Sigint),
-    };
-    logger::log_signal(&format!("Received {name} scheduling shutdown..."));
-    server.stop(why);
-    sys::wait_for_signal();
-    logger::log_signal("You insist... exiting now.");
-    remove_files(&server.config);
-    sys::exit_now(1);
+/// The first signal stops the server in order, a second one while that goes on at once.
+fn wait_for_signals(server: &Arc<Server>) {
+    loop {
+        let signal = sys::wait_for_signal();
+        let Some(wish) = server.asked.ask() else {
+            logger::log_signal("You insist... exiting now.");
+            // The save that is given up has nobody else to clear up behind it.
+            let dir = std::env::current_dir().unwrap_or_else(|_| ".".into());
+            let _ = std::fs::remove_file(crate::persist::rdb::file::temporary(&dir));
+            remove_files(&server.config);
+            // What it would have become is not to be.
+            let _ = std::fs::remove_file(file::temporary(Path::new("")));
+            sys::exit_now(1)
+        };
+        let (name, why) = match signal {
+            sys::Signal::Terminate => ("SIGTERM", Stop::Sigterm),
+            sys::Signal::Interrupt => ("SIGINT", Stop::Sigint),
+        };
+        logger::log_signal(&format!("Received {name} scheduling shutdown..."));
+        let server = server.clone();
+        let prepare = move || {
+            let paused = || server.testing.no_cron.load(Ordering::Relaxed);
+            while paused() && server.asked.is_waiting(wish) {
+                std::thread::sleep(Duration::from_millis(Stats::SAMPLE_MS as u64));
+            }
+            if !server.asked.begin(wish) {
+                return;
+            }
+            let manner = ending::by_signal(&server, why == Stop::Sigint);
+            if ending::prepare(&server, manner).is_ok() {
+                server.stop(why);
+            } else {
+                log_warning!(
+                    "Errors trying to shut down the server. Check the logs for more information."
+                );
+                server.asked.give_up();
+            }
+        };
+        if let Err(error) = std::thread::Builder::new().spawn(prepare) {
+            log_warning!("Can't start a thread to shut down: {error}");
+        }
+    }
+}
+
+/// Starts the thread that writes the append only file where nobody waits for it.
+fn start_writers(server: &Arc<Server>) -> std::io::Result<()> {
+    let writer = server.clone();
+    let thread = std::thread::Builder::new().name("aof".into());
+    thread
+        .stack_size(256 << 10)
+        .spawn(move || writer.aof.run(&writer))
+        .map(drop)
+}
+
+/// Starts what is due: a save, or a rewrite of the append only file.
+fn save_what_is_due(server: &Arc<Server>) {
+    let saving = &server.saving;
+    if saving.is_busy() || server.loading.is_active() {
+        return;
+    }
+    let (save, rewrite) = saving.scheduled();
+    // What fails has told the log, and is tried again.
+    let rewrite = rewrite && !rewriting::is_held_back(server);
+    if rewrite || rewriting::is_due(server) {
+        let _ = rewriting::rewrite_in_background(server);
+    } else if save || saving.is_due(server) {
+        let _ = saving::save_in_background(server);
+    }
 }
 
 /// What is due every tenth of a second, and every second.
@@ -252,6 +329,9 @@ fn keep_house(server: &Arc<Server>) {
     let mut mail = Mail::new(HOUSEKEEPER);
     while !server.is_stopping() {
         std::thread::sleep(Duration::from_millis(Stats::SAMPLE_MS as u64));
+        if server.testing.no_cron.load(Ordering::Relaxed) {
+            continue;
+        }
         server.stats.sample();
         if !server.blocking.is_empty() {
             server.blocking.end_gone(ticks);
@@ -262,9 +342,11 @@ fn keep_house(server: &Arc<Server>) {
             mail.deliver(server);
         }
         ticks += 1;
+        save_what_is_due(server);
         if ticks.is_multiple_of(10) {
             close_idle_clients(server);
             close_slow_readers(server);
+            server.targets.close_idle();
         }
     }
 }
@@ -310,6 +392,7 @@ fn stop(server: &Arc<Server>, listeners: &Listeners, why: Stop) -> ExitCode {
     );
     listeners.close();
     server.store.stop_sweeper();
+    server.log.close();
     server.pause.end();
     for client in server.clients.all() {
         client.kill();

@@ -8,10 +8,11 @@
 //! | --- | --- | --- |
 //! | 5 | [`boot`] | command line, start, orderly shutdown |
 //! | 4 | [`net`] | listeners, the worker pool, the round, connections |
+//! | 4 | [`loading`] | the data set from disk, at the start and on demand |
 //! | 3 | [`command`] | the command table, the dispatcher, one file a family |
 //! | 2 | [`server`] | what commands share: configuration, clients, who waits, watches, tracks and listens, statistics, background freeing |
-//! | 1 | [`store`] | keys: shards, locks, the dict, expiry |
-//! | 0 | [`types`], [`resp`], [`util`], [`sys`] | pure code, and the calls std does not have |
+//! | 1 | [`store`] | keys: shards, locks, the dict, expiry, snapshots |
+//! | 0 | [`types`], [`resp`], [`persist`], [`util`], [`sys`] | pure code, and the calls std does not have |
 //!
 //! # The way of a command
 //!
@@ -19,10 +20,11 @@
 //! to the [`net::pool`] as a [`net::connection::Connection`]. A worker reads into a `BufReader`;
 //! [`resp::Parser`] finds the arguments in place. [`command::dispatch::execute`] looks the command
 //! up in the table, checks what must hold, locks exactly the shards of its keys, runs its handler,
-//! serves those who wait for what it has brought, and unlocks. Between `MULTI` and `EXEC` it queues
-//! instead, and `EXEC` takes the locks of all at once. The handler reaches keys through [`command::Keyspace`] and writes its reply through
+//! serves those who wait for what it has brought, appends its effects to the [`server::log`], and
+//! unlocks. Between `MULTI` and `EXEC` it queues instead, and `EXEC` takes the locks of all at once.
+//! The handler reaches keys through [`command::Keyspace`] and writes its reply through
 //! [`resp::Reply`]. When the input holds no further complete request, the replies leave in one
-//! write.
+//! write; with `appendfsync always`, once the disk has what they promise.
 //!
 //! # Threads
 //!
@@ -30,11 +32,16 @@
 //! threads of [`net::round`], which try them in turn without blocking. What a client's socket does
 //! not take at once is written by a thread of its [`server::outbox`]. The sweeper
 //! ([`store::sweep`]) removes expired keys, one thread frees large values
-//! ([`server::lazyfree`]), and housekeeping in [`boot`] does what is due periodically.
+//! ([`server::lazyfree`]), and housekeeping in [`boot`] does what is due periodically. One writes the
+//! append only file where no client waits for it ([`server::aof`]); a save or a rewrite has a thread
+//! while it lasts ([`server::saving`], [`server::rewriting`]), and loading several
+//! ([`loading::snapshot`]).
 
 pub mod boot;
 pub mod command;
+pub mod loading;
 pub mod net;
+pub mod persist;
 pub mod resp;
 pub mod server;
 pub mod store;

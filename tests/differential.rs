@@ -57,6 +57,8 @@ mod families;
 mod keyspace;
 #[path = "differential/random.rs"]
 mod random;
+#[path = "differential/restore.rs"]
+mod restore;
 #[path = "differential/runner.rs"]
 mod runner;
 #[path = "differential/script.rs"]
@@ -156,5 +158,12 @@ fn run_scripts(events: bool) {
 #[ignore = "needs redis-server 7.0 on PATH"]
 fn random_commands_agree() {
     let report = random::run();
+    assert!(report.is_empty(), "stdis and redis-server differ\n{report}");
+}
+
+#[test]
+#[ignore = "needs redis-server 7.0 on PATH"]
+fn dumps_are_restored() {
+    let report = restore::run();
     assert!(report.is_empty(), "stdis and redis-server differ\n{report}");
 }

@@ -311,6 +311,66 @@ fn act(random: &mut Random, client: &mut Client) -> bool {
 }
 
 #[test]
+fn a_panic_takes_no_message_with_it() {
+    if support::oracle() {
+        return;
+    }
+    let s = Server::with(&["--enable-debug-command", "yes"]);
+    let mut listener = listener(&s, "ch");
+    let mut c = s.client();
+    c.write(
+        &[
+            encode(&["PUBLISH", "ch", "before"]),
+            encode(&["DEBUG", "PANIC"]),
+        ]
+        .concat(),
+    );
+    assert_eq!(listener.recv().texts(), list(&["message", "ch", "before"]));
+    c.assert_closed();
+    assert_eq!(s.client().run("PING"), "PONG");
+}
+
+#[test]
+fn what_a_client_waited_for_comes_before_later_messages() {
+    let s = Server::start();
+    let mut waiting = s.client3();
+    waiting.run("SUBSCRIBE ch");
+    let mut c = s.client();
+    let batch = [
+        encode(&["RPUSH", "k", "x"]),
+        encode(&["PUBLISH", "ch", "m"]),
+    ]
+    .concat();
+    for round in 0..100 {
+        waiting.send(&["BLPOP", "k", "0"]);
+        eventually("it waits", SOON, || {
+            info(&mut c, "clients")["blocked_clients"] == "1"
+        });
+        c.write(&batch);
+        assert_eq!((c.recv(), c.recv()), (Value::Int(1), Value::Int(1)));
+        assert_eq!(waiting.recv().texts(), list(&["k", "x"]), "round {round}");
+        assert_eq!(waiting.recv().items()[0], "message", "round {round}");
+    }
+}
+
+#[test]
+fn those_who_have_left_do_not_count() {
+    let s = Server::start();
+    let mut c = s.client();
+    for round in 0..100 {
+        let stays = listener(&s, "ch");
+        let leaves = [listener(&s, "ch"), listener(&s, "other")];
+        drop(leaves);
+        // Nobody has told the server but the kernel.
+        assert_eq!(c.run("PUBLISH ch x"), 1, "round {round}");
+        assert_eq!(c.run("PUBSUB NUMSUB other").items()[1], 0, "round {round}");
+        drop(stays);
+        assert_eq!(c.run("PUBLISH ch x"), 0, "round {round}");
+        assert_eq!(c.run("PUBSUB CHANNELS").items().len(), 0, "round {round}");
+    }
+}
+
+#[test]
 fn storms_leave_nothing_behind() {
     let s = Server::start();
     let stop = AtomicBool::new(false);

@@ -10,9 +10,10 @@
 //! | `keys` | GET of 50 clients while another runs `KEYS *` over 1M keys in a loop |
 //! | `start` | from start to the first PONG |
 //! | `meet` | streams, transactions, messages, memory of a stream, 1,000 clients that wait for one |
+//! | `disk` | saving and loading, saving under load, the append only file and its replay |
 //!
-//! Each mode prints a Markdown table. Both servers run on free loopback ports, with persistence off. Environment
-//! variables: `TESTS` (redis-benchmark's test names; for `meet` see there), `CELLS` (`clients:pipeline` pairs), `ROUNDS` (runs of which the
+//! Each mode prints Markdown tables. Both servers run on free loopback ports, with persistence off but for `disk`.
+//! Environment variables: `TESTS` (redis-benchmark's test names; for `meet` and `disk` see there), `CELLS` (`clients:pipeline` pairs), `ROUNDS` (runs of which the
 //! median counts), `SCALE` (factor on all numbers of requests, keys and clients: 0.01 for a quick look), `OTHER` (the
 //! server to compare with), `STDIS_BENCH_SERVER` (a binary in the place of stdis).
 //!
@@ -20,6 +21,7 @@
 //! succeeds without a table when a tool is missing, so that `cargo bench` passes on machines without Redis.
 
 mod client;
+mod disk;
 mod meetings;
 mod occupancy;
 mod pauses;
@@ -137,9 +139,10 @@ fn run(mode: &str) -> Outcome {
         "keys" => pauses::keys,
         "start" => pauses::start,
         "meet" => meetings::meet,
+        "disk" => disk::disk,
         _ => {
             return Err(format!(
-                "no mode {mode}; there are speed, memory, idle, expire, growth, keys, start, meet"
+                "no mode {mode}; there are speed, memory, idle, expire, growth, keys, start, meet, disk"
             )
             .into());
         }
@@ -153,7 +156,7 @@ fn run(mode: &str) -> Outcome {
         );
         return Ok(());
     };
-    if matches!(mode, "speed" | "meet") && version("redis-benchmark".as_ref()).is_none() {
+    if matches!(mode, "speed" | "meet" | "disk") && version("redis-benchmark".as_ref()).is_none() {
         println!(
             "versus: redis-benchmark is not installed (on Debian: apt-get install redis-tools); nothing measured"
         );

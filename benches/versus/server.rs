@@ -5,8 +5,9 @@ use std::env;
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,13 +18,41 @@ use crate::{Outcome, Subject};
 /// Set for the copy of this program that runs with the higher limit of open files.
 const RAISED: &str = "STDIS_BENCH_LIMIT_RAISED";
 
+/// How long a server may take to start and load.
+const PATIENCE: Duration = Duration::from_secs(120);
+
 /// Clock ticks a second in `/proc/PID/stat`; 100 on every Linux architecture.
 const TICKS: f64 = 100.0;
 
-/// A running server; dropped, it is killed and its directory removed.
+/// A directory for a server's files; removed when the last who uses it is dropped.
+pub struct Dir(PathBuf);
+
+impl Dir {
+    /// An empty directory.
+    pub fn new() -> Outcome<Arc<Dir>> {
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let serial = MADE.fetch_add(1, Ordering::Relaxed);
+        let dir = env::temp_dir().join(format!("stdis-versus-{}-{serial}", std::process::id()));
+        fs::create_dir_all(&dir)?;
+        Ok(Arc::new(Dir(dir)))
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        // Fails only when there is nothing left to remove.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A running server; dropped, it is killed, and its directory removed unless another uses it too.
 pub struct Server {
     child: Child,
-    dir: PathBuf,
+    dir: Arc<Dir>,
     /// The loopback port it listens on.
     pub port: u16,
     /// From just before the start to the first PONG.
@@ -33,17 +62,20 @@ pub struct Server {
 impl Server {
     /// Starts the server on a free port with persistence off and waits for its first PONG.
     pub fn start(subject: &Subject) -> Outcome<Self> {
-        static STARTED: AtomicU32 = AtomicU32::new(0);
-        let serial = STARTED.fetch_add(1, Ordering::Relaxed);
-        let dir = env::temp_dir().join(format!("stdis-versus-{}-{serial}", std::process::id()));
-        fs::create_dir_all(&dir)?;
-        let log = File::create(dir.join("log"))?;
+        Self::start_in(subject, &Dir::new()?, &["--appendonly", "no"])
+    }
+
+    /// Starts the server in a directory with options of its own, and waits until it has loaded what
+    /// it finds there. It saves nothing unless asked to.
+    pub fn start_in(subject: &Subject, dir: &Arc<Dir>, options: &[&str]) -> Outcome<Self> {
+        let log = File::create(dir.path().join("log"))?;
         let port = free_port()?;
         let start = Instant::now();
         let child = Command::new(&subject.binary)
             .args(["--port", &port.to_string(), "--save", ""])
-            .args(["--appendonly", "no", "--maxclients", "20000"])
-            .current_dir(&dir)
+            .args(["--maxclients", "20000"])
+            .args(options)
+            .current_dir(dir.path())
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
@@ -51,17 +83,20 @@ impl Server {
             .map_err(|error| format!("{}: {error}", subject.binary.display()))?;
         let mut server = Self {
             child,
-            dir,
+            dir: dir.clone(),
             port,
             started_in: Duration::ZERO,
         };
         while !server.answers() {
             let gone = server.child.try_wait()?.is_some();
-            if gone || start.elapsed() > Duration::from_secs(10) {
-                let log = fs::read_to_string(server.dir.join("log")).unwrap_or_default();
+            let waited = start.elapsed();
+            if gone || waited > PATIENCE {
+                let log = fs::read_to_string(dir.path().join("log")).unwrap_or_default();
                 return Err(format!("{} does not answer; its log:\n{log}", subject.name).into());
             }
-            thread::sleep(Duration::from_micros(200));
+            // Where loading takes long, asking must not take part of its time.
+            let pause = (waited / 100).clamp(Duration::from_micros(200), Duration::from_millis(5));
+            thread::sleep(pause);
         }
         server.started_in = start.elapsed();
         Ok(server)
@@ -80,6 +115,25 @@ impl Server {
         let kilobytes = line.and_then(|line| line.split_whitespace().nth(1));
         let kilobytes = kilobytes.ok_or("the server's memory is not known")?;
         Ok(kilobytes.parse::<u64>()? * 1024)
+    }
+
+    /// Bytes of process memory in use by it and by a process that it has forked, what they share
+    /// counted once.
+    pub fn proportional(&self) -> Outcome<u64> {
+        let server = self.child.id();
+        let children = fs::read_to_string(format!("/proc/{server}/task/{server}/children"));
+        let children = children.unwrap_or_default();
+        let mut sum = proportional(server).ok_or("the server's memory is not known")?;
+        for child in children.split_whitespace() {
+            // It may have ended meanwhile.
+            sum += child.parse().ok().and_then(proportional).unwrap_or(0);
+        }
+        Ok(sum)
+    }
+
+    /// The directory it runs in.
+    pub fn dir(&self) -> &Arc<Dir> {
+        &self.dir
     }
 
     /// `resident` once it stays the same for half a second, or after ten seconds.
@@ -109,11 +163,18 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // All three fail only when there is nothing left to do.
+        // Both fail only when it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
-        let _ = fs::remove_dir_all(&self.dir);
     }
+}
+
+/// A process' share of the memory in use.
+fn proportional(process: u32) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{process}/smaps_rollup")).ok()?;
+    let line = text.lines().find(|line| line.starts_with("Pss:"))?;
+    let kilobytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kilobytes * 1024)
 }
 
 fn free_port() -> Outcome<u16> {

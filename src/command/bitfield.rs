@@ -213,13 +213,19 @@ fn read(c: &mut Ctx<'_>, key: &[u8], operations: &[Operation]) -> Outcome {
 /// Carries out operations of which some may change the string up to bit `last`.
 fn write(c: &mut Ctx<'_>, key: &[u8], operations: &[Operation], last: u64) -> Outcome {
     let out = &mut *c.out;
+    let mut longer = false;
     let changes = change_bits(&mut c.db, key, last, |bytes, grown| {
+        longer = grown;
         out.array(operations.len());
         let run = |one: &&Operation| one.run(out, bytes, grown);
         operations.iter().filter(run).count()
     })?;
     if changes > 0 {
         c.db.changed_by(Class::String, "setbit", key, changes);
+    } else if longer {
+        // Where everything fails, the string has got its length nevertheless, which is no change
+        // to Redis; but the log is to bring back the same bytes.
+        c.db.log_anyway();
     }
     Ok(())
 }

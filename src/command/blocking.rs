@@ -117,7 +117,10 @@ impl Keyspace<'_> {
     /// Notes that a key has come to hold something that clients may wait for. One that is noted
     /// twice is looked at twice, which is harmless and cheaper than to search for it here.
     pub(super) fn add_ready(&mut self, number: usize, key: &[u8]) {
-        self.ready.push_back((number, key.to_vec()));
+        // While the data set is loaded, the past happens once more.
+        if !self.server.loading.is_active() {
+            self.ready.push_back((number, key.to_vec()));
+        }
     }
 }
 
@@ -155,6 +158,7 @@ pub(super) fn register(db: &mut Keyspace<'_>, session: &mut Session, request: Re
 /// Serves those who wait for the keys that have become ready. Keys that cannot be served under the
 /// locks at hand are put off.
 pub(super) fn serve_ready(db: &mut Keyspace<'_>) {
+    db.end_step();
     while let Some((number, key)) = db.ready.pop_front() {
         db.within(number, |db| serve_key(db, &key));
     }
@@ -174,10 +178,10 @@ pub(super) fn serve_put_off(db: &mut Keyspace<'_>) {
                 .map(|key| shard_of(server.store.hash(key))),
         );
         db.forget_hash();
-        db.locks = Locks::several(&server.store, &mut shards, true);
+        db.hold(Locks::several(&server.store, &mut shards, true));
         db.ready.push_back((number, key));
         serve_ready(db);
-        db.locks = Locks::none();
+        db.release();
     }
 }
 
@@ -228,6 +232,7 @@ fn take(db: &mut Keyspace<'_>, key: &[u8], waiter: &Waiter) -> Option<Served> {
     let fetched = fetch(db, &mut out, key, &waiter.wanted);
     let messages = db.mail.end_service();
     db.forget_hash();
+    db.end_step();
     match fetched {
         Ok(true) => {}
         Ok(false) => {
@@ -281,10 +286,12 @@ pub(super) fn fetch(
             from,
             destination,
             to,
+            old_name,
         } => {
             let moved = list_moves::move_one(db, key, destination, *from, *to)?;
             if let Some(element) = &moved {
                 out.bulk(element);
+                list_moves::log_move(db, key, destination, *from, *to, *old_name);
             }
             Ok(moved.is_some())
         }
@@ -318,6 +325,15 @@ pub(super) fn stream_gone(server: &Server, db: usize, hash: u64, key: &[u8]) {
     }
 }
 
+/// The offset in the log behind what a client has been served, which whoever served it logs before
+/// it releases the locks of the keys.
+fn served_by(server: &Server, waiter: &Waiter) -> u64 {
+    for (hash, _) in &waiter.keys {
+        drop(Locks::one(&server.store, shard_of(*hash), false));
+    }
+    server.log.end()
+}
+
 /// Waits, on the thread of a client that has been registered, and writes what comes of it. The
 /// client counts as blocked until [`crate::server::client::Client::unblock`], which is to follow
 /// once the reply has been sent.
@@ -340,6 +356,9 @@ pub(super) fn wait(server: &Server, session: &mut Session, out: &mut Reply) -> S
     };
     match waited {
         Waited::Served(Served { reply, messages }) => {
+            if server.aof.is_always() {
+                session.uncommitted = served_by(server, &waiter);
+            }
             let outbox = &session.client.outbox;
             if outbox.is_pushable() {
                 outbox.end_service();

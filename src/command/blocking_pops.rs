@@ -211,6 +211,7 @@ fn shift(c: &mut Ctx<'_>, args: &Args<'_>, from: End, to: End, seconds: usize) -
         from,
         destination: args[2].to_vec(),
         to,
+        old_name: c.row.name == "brpoplpush",
     };
     first_of(c, std::iter::once(&args[1]), wanted, timeout)
 }

@@ -5,14 +5,18 @@
 //! <https://redis.io/docs/latest/commands/config-set/>
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::error::{Error, SYNTAX};
 use super::help::help;
 use super::spec::*;
 use super::{Args, Ctx, Outcome};
+use crate::log_notice;
+use crate::persist::aof::files::State;
 use crate::server::Server;
 use crate::server::config::{Caller, OptId, id};
 use crate::server::logger::{self, Level};
+use crate::server::rewriting;
 use crate::sys;
 
 /// The rows of this family.
@@ -93,10 +97,10 @@ fn config_set(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
         local: c.session.client.address.loopback,
         ..Caller::default()
     };
-    let server = c.server;
-    let result = server
-        .config
-        .set(&pairs, caller, &mut |option| apply(server, option));
+    let (server, in_transaction) = (c.server, c.db.in_transaction);
+    let result = server.config.set(&pairs, caller, &mut |option| {
+        apply(server, option, in_transaction)
+    });
     result.map_err(|error| Error::raw(error.as_bytes().to_vec()))?;
     c.out.ok();
     Ok(())
@@ -106,13 +110,40 @@ fn config_set(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
 ///
 /// # Errors
 /// Why it cannot, in Redis' words.
-fn apply(server: &Arc<Server>, option: OptId) -> Result<(), String> {
+fn apply(server: &Arc<Server>, option: OptId, in_transaction: bool) -> Result<(), String> {
     if option == id::LOGLEVEL {
         if let Some(level) = Level::parse(server.config.name(id::LOGLEVEL)) {
             logger::set_level(level);
         }
     } else if [id::MAXMEMORY_POLICY, id::LFU_LOG_FACTOR, id::LFU_DECAY_TIME].contains(&option) {
         server.refresh_access_policy();
+    } else if option == id::APPENDFSYNC {
+        server.aof.refresh(server);
+    } else if option == id::AOF_TIMESTAMP_ENABLED {
+        let yes = server.config.bool(id::AOF_TIMESTAMP_ENABLED);
+        server.log.set_annotations(yes);
+    } else if option == id::AOF_DISABLE_AUTO_GC {
+        if !server.config.bool(id::AOF_DISABLE_AUTO_GC)
+            && let Some(files) = &mut server.aof.setup().files
+        {
+            // What cannot be deleted is in nobody's way; the log has been told.
+            let _ = files.delete_history();
+        }
+    } else if option == id::APPENDONLY {
+        if in_transaction {
+            // Its locks are in the way until it is over.
+            if server.config.bool(id::APPENDONLY) && server.aof.state() == State::Off {
+                log_notice!(
+                    "AOF was enabled during a transaction. An AOF background was scheduled to start when possible."
+                );
+            }
+            let server = server.clone();
+            let thread = std::thread::Builder::new().name("switch".into());
+            let done = thread.spawn(move || drop(switch_aof(&server)));
+            done.map_err(|error| error.to_string())?;
+        } else {
+            switch_aof(server)?;
+        }
     } else if option == id::PORT {
         server
             .rebind()
@@ -134,12 +165,29 @@ fn apply(server: &Arc<Server>, option: OptId) -> Result<(), String> {
     Ok(())
 }
 
+/// Switches the append only file on or off.
+fn switch_aof(server: &Arc<Server>) -> Result<(), String> {
+    let (wanted, state) = (server.config.bool(id::APPENDONLY), server.aof.state());
+    match (wanted, state) {
+        (true, State::Off) => rewriting::switch_on(server),
+        (false, State::On | State::Waiting) => {
+            rewriting::switch_off(server);
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
 /// `CONFIG RESETSTAT`
 fn config_resetstat(c: &mut Ctx<'_>, _: &mut Args<'_>) -> Outcome {
     // What this session has counted so far is to be forgotten as well.
     c.server.stats.pour(&mut c.session.tally);
     c.server.stats.reset();
     c.server.lazyfree.forget_freed();
+    let (saving, aof) = (&c.server.saving, &c.server.aof);
+    for counter in [&saving.begun, &saving.held_up, &aof.delayed] {
+        counter.store(0, Ordering::Relaxed);
+    }
     c.out.ok();
     Ok(())
 }

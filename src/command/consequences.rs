@@ -78,7 +78,7 @@ impl Keyspace<'_> {
             let part = self.locks.shard(shard);
             let held = |db: usize| match part.db(db).get(hash, &key) {
                 None => Held::Nothing,
-                Some(entry) if entry.key.is_expired(self.now) => Held::Stale,
+                Some(entry) if entry.key.is_expired(self.horizon()) => Held::Stale,
                 Some(_) => Held::Value,
             };
             let watching = &self.server.watching;
@@ -141,6 +141,7 @@ impl Arrival {
 /// a key of its own that is the event `expired`, for fields `hexpired`, and `del` when they were
 /// the last of their hash.
 pub fn swept(server: &Server, mail: &mut Mail, db: usize, swept: Swept) {
+    super::effects::log_swept(server, db, &swept);
     let mut notify = |class, event, key: &[u8]| {
         let hash = server.store.hash(key);
         if server.watching.any(shard_of(hash)) {

@@ -11,7 +11,7 @@ use super::help::{help, wrong_subcommand};
 use super::options::{int, is, positive};
 use super::spec::*;
 use super::{Args, Ctx};
-use super::{debug_digest, debug_values};
+use super::{debug_digest, debug_reload, debug_values};
 use crate::log_warning;
 use crate::server::config::id;
 use crate::store::{Locks, SHARDS, shard_of};
@@ -52,22 +52,27 @@ const RESP3_ONLY: Error = Error::new("ERR RESP2 is not supported by this command
 fn debug(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
     let name = args[1].to_ascii_lowercase();
     match (&name[..], args.len()) {
+        (b"aof-flush-sleep", 3) => aof_flush_sleep(c, args),
         (b"digest", 2) => debug_digest::digest(c),
         (b"digest-value", 2..) => debug_digest::digest_value(c, args),
         (b"error", 3) => error(c, args),
         (b"help", 2) => help(c, args, HELP),
         (b"htstats", 3) => htstats(c, args),
         (b"htstats-key", 3) => debug_values::htstats_key(c, args),
+        (b"loadaof", 2) => debug_reload::load_aof(c),
         (b"log", 3) => log(c, args),
         (b"listpack", 3) => debug_values::show_listpack(c, args),
         (b"object", 3) => debug_values::object(c, args, false),
         (b"object", 4) if is(&args[3], "FAST") => debug_values::object(c, args, true),
+        (b"pause-cron", 3) => pause_cron(c, args),
         (b"panic", _) => panic!("DEBUG PANIC called by client {}", c.session.client.id),
         (b"populate", 3..=5) => populate(c, args),
         (b"protocol", 3) => protocol(c, args),
+        (b"reload", _) => debug_reload::reload(c, args),
         (b"quicklist-packed-threshold", 3) => quicklist_packed_threshold(c, args),
         (b"sdslen", 3) => sdslen(c, args),
         (b"set-active-expire", 3) => set_active_expire(c, args),
+        (b"set-skip-checksum-validation", 3) => skip_checksum(c, args),
         (b"sleep", 3) => sleep(c, args),
         (b"stringmatch-len", 4) => stringmatch_len(c, args),
         (b"stringmatch-test", 2) => stringmatch_test(c),
@@ -76,6 +81,8 @@ fn debug(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
 }
 
 const HELP: &[&str] = &[
+    "AOF-FLUSH-SLEEP <microseconds>",
+    "    Wait before the append only file is written.",
     "DIGEST",
     "    Reply with 40 hexadecimal digits that depend on everything the databases hold.",
     "DIGEST-VALUE <key> [<key> ...]",
@@ -90,12 +97,17 @@ const HELP: &[&str] = &[
     "    <key>.",
     "LISTPACK <key>",
     "    Write the entries of the listpack that is the value of <key> to the log.",
+    "LOADAOF",
+    "    Write the append only files out, empty the databases, and load them again.",
     "LOG <message>",
     "    Write <message> to the log at warning level.",
     "OBJECT <key> [FAST]",
     "    Show how <key> and its value are kept. FAST leaves the serialized length out.",
     "PANIC",
     "    Panic while carrying out the command. Ends this connection, not the server.",
+    "PAUSE-CRON <0|1>",
+    "    Do nothing that is due periodically: no save point, no expiry, no timeout, and no",
+    "    end that a signal asks for.",
     "POPULATE <count> [<prefix>] [<size>]",
     "    Create the strings <prefix>:0 and so on, where they do not exist. The prefix is",
     "    'key' by default; values get padded or cut to <size> bytes, if given.",
@@ -105,10 +117,20 @@ const HELP: &[&str] = &[
     "QUICKLIST-PACKED-THRESHOLD <size>",
     "    Give list elements of <size> bytes and more a node of their own. 0 restores the",
     "    default.",
+    "RELOAD [option ...]",
+    "    Save the snapshot file, empty the databases, and load it again. Options are:",
+    "    * MERGE",
+    "      Let keys that exist be replaced by those in the file.",
+    "    * NOFLUSH",
+    "      Do not empty the databases.",
+    "    * NOSAVE",
+    "      Do not save first: load the file that is there.",
     "SDSLEN <key>",
     "    Show length, spare room and memory of <key> and its string value.",
     "SET-ACTIVE-EXPIRE <0|1>",
     "    Turn off or on the sweeper, which removes expired keys that nobody uses.",
+    "SET-SKIP-CHECKSUM-VALIDATION <0|1>",
+    "    Let RESTORE take payloads with a wrong checksum, or not.",
     "SLEEP <seconds>",
     "    Hold up every command that uses keys for <seconds>, which may be a fraction.",
     "STRINGMATCH-LEN <pattern> <string>",
@@ -153,6 +175,35 @@ fn set_active_expire(c: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
     // Text that is no number turns it off, as C's atoi would.
     let on = num::parse_i64(&args[2]).unwrap_or(0) != 0;
     c.server.active_expire.store(on, Ordering::Relaxed);
+    c.out.ok();
+    Ok(())
+}
+
+/// `DEBUG AOF-FLUSH-SLEEP microseconds`
+fn aof_flush_sleep(c: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
+    // As C's atoi reads it.
+    let micros = num::parse_i64(&args[2]).unwrap_or(0).max(0);
+    let delay = &c.server.testing.aof_delay;
+    delay.store(micros as u64, Ordering::Relaxed);
+    c.out.ok();
+    Ok(())
+}
+
+/// `DEBUG PAUSE-CRON 0|1`
+fn pause_cron(c: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
+    let paused = num::parse_i64(&args[2]).unwrap_or(0) != 0;
+    c.server.testing.no_cron.store(paused, Ordering::Relaxed);
+    c.out.ok();
+    Ok(())
+}
+
+/// `DEBUG SET-SKIP-CHECKSUM-VALIDATION 0|1`
+fn skip_checksum(c: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
+    let skipped = num::parse_i64(&args[2]).unwrap_or(0) != 0;
+    c.server
+        .testing
+        .no_checksum
+        .store(skipped, Ordering::Relaxed);
     c.out.ok();
     Ok(())
 }

@@ -8,19 +8,19 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::blocking;
 use super::error::{self, Error, Outcome};
 use super::monitor;
 use super::session::{Clock, Replies, Session};
 use super::spec::{
-    DENYOOM, Locking, MAY_REPLICATE, NO_AUTH, NO_MULTI, NOSCRIPT, PROTECTED, PUBSUB, READONLY,
-    Scope, WRITE,
+    DENYOOM, Flags, LOADING, Locking, MAY_REPLICATE, NO_AUTH, NO_MULTI, NOSCRIPT, PROTECTED,
+    PUBSUB, READONLY, Scope, WRITE,
 };
 use super::table::{Keys, Row, table};
 use super::{Args, Ctx, Keyspace, Pace, tracking, transactions};
+use super::{blocking, flush};
 use crate::log_warning;
 use crate::resp::Reply;
-use crate::server::client::{BLOCKED, CLOSE_ASAP, MONITOR, SUBSCRIBED};
+use crate::server::client::{BLOCKED, CLOSE_ASAP, Client, MONITOR, SUBSCRIBED};
 use crate::server::config::{Caller, id};
 use crate::server::{Server, histogram};
 use crate::store::{Locks, Store, shard_of};
@@ -29,6 +29,14 @@ use crate::store::{Locks, Store, shard_of};
 const PAUSE_POLL: Duration = Duration::from_millis(100);
 /// How much of an unknown command an error quotes.
 const PREVIEW: usize = 128;
+
+const IS_LOADING: Error = Error::new("LOADING Redis is loading the dataset in memory");
+const NO_SNAPSHOTS: Error = Error::new(
+    "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to \
+     disk. Commands that may modify the data set are disabled, because this instance is configured \
+     to report errors during writes if RDB snapshotting fails (stop-writes-on-bgsave-error option). \
+     Please check the Redis logs for details about the RDB error.",
+);
 
 /// Where a command is being carried out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -76,11 +84,16 @@ pub fn execute(
         session.client.last_command.store(number, Ordering::Relaxed);
     }
     let (may_write, slow) = demands(session, row);
-    let paused = server.pause.holds(may_write);
+    let paused = !session.feeder && server.pause.holds(may_write);
     if place == Place::Shared && (slow || paused) {
         return Step::NeedsOwnThread;
     }
-    if let Err(error) = check(server, session, row, args) {
+    // What a log holds has been checked when it happened.
+    let allowed = match session.feeder {
+        true => Ok(()),
+        false => check(server, session, row, args),
+    };
+    if let Err(error) = allowed {
         let rejected = &server.stats.command(row.id).rejected;
         rejected.fetch_add(1, Ordering::Relaxed);
         tracking::end_caching(session, Some(row));
@@ -88,6 +101,9 @@ pub fn execute(
         return Step::Done;
     }
     begin_reply(session);
+    if may_write && server.log.is_on() && !session.feeder {
+        server.aof.throttle();
+    }
     if paused && !wait_for_pause(server, session, may_write) {
         return Step::Gone;
     }
@@ -252,10 +268,24 @@ fn run(
     db.mail = std::mem::take(&mut session.mail);
     db.may_restart = place == Place::Shared;
     db.no_touch = session.client.has(crate::server::client::NO_TOUCH) && row.name != "touch";
-    db.locks = match row.spec.locking {
+    db.obeys = session.feeder;
+    let locks = match row.spec.locking {
         Locking::Transaction => transactions::lock(server, session),
         _ => lock(server, &mut db, row, args),
     };
+    db.hold(locks);
+    if !db.locks.holds_none() && !session.feeder {
+        if server.sealed.load(Ordering::Relaxed) {
+            // What has been saved is what remains.
+            return Ok(Step::Gone);
+        }
+        // It may have begun just before the locks were taken.
+        if server.loading.is_active() {
+            return Err(IS_LOADING);
+        }
+    }
+    let looks = !db.locks.holds_none() || row.spec.flags.has(WRITE.or(READONLY));
+    let before = db.begin_effects(row, args);
     let mut ctx = Ctx {
         server,
         session,
@@ -267,6 +297,11 @@ fn run(
     let result = (row.spec.handler)(&mut ctx, args);
     if !ctx.pace.elsewhere.get() {
         tracking::after(&mut ctx.db, ctx.session, ctx.row, args);
+        // The commands of a transaction have been logged one by one.
+        if !matches!(row.spec.locking, Locking::Transaction) {
+            ctx.db.remove_stale_before(row);
+            ctx.db.end_effects(args, before);
+        }
     }
     let Ctx {
         mut db,
@@ -279,7 +314,7 @@ fn run(
     } else {
         Step::Done
     };
-    if let Some(request) = db.request.take() {
+    if let Some(request) = db.request.take().filter(|_| !session.feeder) {
         step = match place {
             Place::Shared => Step::NeedsOwnThread,
             Place::Own => blocking::register(&mut db, session, request),
@@ -294,7 +329,7 @@ fn run(
     if !db.ready.is_empty() {
         blocking::serve_ready(&mut db);
     }
-    db.locks = Locks::none();
+    db.release();
     if !db.put_off.is_empty() {
         blocking::serve_put_off(&mut db);
     }
@@ -304,6 +339,20 @@ fn run(
     tracking::make_room(&mut db);
     db.settle(&mut session.tally);
     session.mail = std::mem::take(&mut db.mail);
+    if db.emptied {
+        server.stats.pour(&mut session.tally);
+        flush::save_emptied(server);
+    }
+    if db.effects.logged > 0 {
+        session.logged = db.effects.logged;
+        session.uncommitted = db.effects.logged;
+    } else if looks && server.aof.is_always() && !session.feeder {
+        // The reply tells what others have done, and that must not be lost either.
+        let seen = server.log.seen();
+        if server.aof.is_behind(seen) {
+            session.uncommitted = seen;
+        }
+    }
     result.map(|()| step)
 }
 
@@ -463,7 +512,47 @@ fn check(server: &Server, session: &mut Session, row: &Row, args: &Args<'_>) -> 
             "OOM command not allowed when used memory > 'maxmemory'.",
         ));
     }
+    let may_write =
+        row.spec.flags.has(WRITE) || row.name == "exec" && queued_flags(session).has(WRITE);
+    if may_write || row.name == "ping" {
+        check_disk(server)?;
+    }
     let client = &session.client;
+    check_subscribed(client, row)?;
+    if server.loading.is_active() && !may_run_while_loading(session, row) {
+        return Err(IS_LOADING);
+    }
+    Ok(())
+}
+
+/// The flags of all commands of the client's transaction together.
+fn queued_flags(session: &Session) -> Flags {
+    let queued = session.transaction.as_ref();
+    queued.map_or(Flags::NONE, |queued| queued.flags)
+}
+
+/// Whether a command, for an `EXEC` all of its commands, may run before the data set is loaded.
+fn may_run_while_loading(session: &Session, row: &Row) -> bool {
+    let queued = session.transaction.as_ref();
+    let all = row.name != "exec" || queued.is_none_or(|queued| queued.while_loading);
+    row.spec.flags.has(LOADING) && all
+}
+
+/// Whether what is written could be saved.
+fn check_disk(server: &Server) -> Outcome {
+    if server.saving.stops_writes(server) {
+        return Err(NO_SNAPSHOTS);
+    }
+    match server.aof.failure() {
+        Some(reason) => Err(Error::text(format!(
+            "MISCONF Errors writing to the AOF file: {reason}"
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// Whether a client that has subscribed or monitors may use this command.
+fn check_subscribed(client: &Client, row: &Row) -> Outcome {
     if !client.has_any(&[SUBSCRIBED, MONITOR]) {
         return Ok(());
     }

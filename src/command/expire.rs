@@ -9,6 +9,7 @@ use super::options::{int, invalid_expire_time, is};
 use super::spec::*;
 use super::{Args, Ctx};
 use crate::server::config::id;
+use crate::util::num::IntBuf;
 
 /// The rows of this family.
 pub const COMMANDS: &[Command] = &[
@@ -154,7 +155,7 @@ fn set(c: &mut Ctx<'_>, args: &Args<'_>, base: i64, unit: i64) -> Outcome {
         .and_then(|after| after.checked_add(base))
         .ok_or_else(|| invalid_expire_time(&c.row.name))?;
     let key = &args[1];
-    if deadline <= c.db.now {
+    if deadline <= c.db.horizon() {
         return expire_now(c, key, deadline, condition);
     }
     let decide = |current| {
@@ -167,6 +168,11 @@ fn set(c: &mut Ctx<'_>, args: &Args<'_>, base: i64, unit: i64) -> Outcome {
     let set = matches!(c.db.update_deadline(key, decide), Some(Ok(())));
     if set {
         c.db.changed(Class::Generic, "expire", key);
+        if c.db.logs() {
+            let (mut digits, name) = (IntBuf::new(), &b"PEXPIREAT"[..]);
+            let changes = [(0, Some(name)), (2, Some(digits.i64(deadline)))];
+            c.db.instead_with(args, &changes);
+        }
     }
     c.out.int(set.into());
     Ok(())
@@ -179,6 +185,7 @@ fn expire_now(c: &mut Ctx<'_>, key: &[u8], deadline: i64, condition: Condition) 
     let deleted = condition.allows(deadline, current) && c.db.delete(key, lazy);
     if deleted {
         c.db.changed(Class::Generic, "del", key);
+        c.db.deletion_instead(key, lazy);
     }
     c.out.int(deleted.into());
     Ok(())

@@ -8,6 +8,7 @@ use super::options::{int_or, is};
 use super::spec::*;
 use super::{Args, Ctx};
 use crate::server::config::id;
+use crate::server::{Server, saving};
 
 /// The rows of this family.
 pub const COMMANDS: &[Command] = &[
@@ -58,6 +59,7 @@ fn flushdb(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
     let number = c.db.number;
     c.db.flush(number, lazy);
     c.db.flushed();
+    c.db.log_anyway();
     c.out.ok();
     Ok(())
 }
@@ -69,8 +71,28 @@ fn flushall(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
         c.db.flush(number, lazy);
     }
     c.db.flushed();
+    c.db.log_anyway();
+    // A feeder carries out what has been saved.
+    c.db.emptied = !c.db.obeys;
     c.out.ok();
     Ok(())
+}
+
+/// What `FLUSHALL` does once no lock is held: what is being saved is out of date, and a start after a
+/// crash must not bring back what has been deleted on purpose.
+#[cold]
+pub(super) fn save_emptied(server: &Server) {
+    server.saving.cancel_save();
+    if server.config.save_points().is_empty() {
+        return;
+    }
+    if server.saving.is_busy() {
+        // A rewrite would hold the client up for as long as it takes.
+        server.saving.schedule_save();
+        return;
+    }
+    // That it has failed the log has been told; the next save point tries again.
+    let _ = saving::save(server);
 }
 
 /// Whether the memory is to be freed in the background.

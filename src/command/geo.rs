@@ -8,7 +8,7 @@ use super::error::{Error, NOT_A_FLOAT, Outcome, SYNTAX};
 use super::options::is;
 use super::spec::*;
 use super::zsets::Adding;
-use super::{Args, Ctx};
+use super::{Args, Ctx, Keyspace};
 use crate::resp::Reply;
 use crate::types::geohash::Position;
 use crate::types::zset::ZSet;
@@ -157,7 +157,25 @@ fn geoadd(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
         .step_by(3)
         .map(|at| Ok((position(args, at)?.score() as f64, &args[at + 2])))
         .collect::<Outcome<Vec<_>>>()?;
-    how.add(&mut c.db, c.out, &args[1], pairs.into_iter())
+    let before = c.db.changes;
+    how.add(&mut c.db, c.out, &args[1], pairs.iter().copied())?;
+    if c.db.logs() && c.db.changes != before {
+        log_scores(&mut c.db, args, first, &pairs);
+    }
+    Ok(())
+}
+
+/// Logs what GEOADD comes to, with the options that stand before the argument `first`.
+fn log_scores(db: &mut Keyspace<'_>, args: &Args<'_>, first: usize, pairs: &[(f64, &[u8])]) {
+    let texts: Vec<Vec<u8>> = (pairs.iter())
+        .map(|&(score, _)| format!("{score}").into_bytes())
+        .collect();
+    let mut words: Vec<&[u8]> = vec![b"ZADD"];
+    words.extend((1..first).map(|at| &args[at]));
+    for (text, (_, member)) in texts.iter().zip(pairs) {
+        words.extend([text, *member]);
+    }
+    db.instead(&words);
 }
 
 fn geodist(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {

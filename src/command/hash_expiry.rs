@@ -11,6 +11,7 @@ use super::options::{int, int_or, invalid_expire_time, is};
 use super::spec::*;
 use super::{Args, Ctx};
 use crate::types::hash::Hash;
+use crate::util::num::IntBuf;
 
 /// The rows of this family.
 pub const COMMANDS: &[Command] = &[
@@ -240,7 +241,7 @@ fn deadline(args: &Args<'_>, base: i64, unit: i64, command: &str) -> Outcome<i64
 
 /// Gives the fields the deadline that argument 2 stands for. One that has passed deletes them.
 fn set(c: &mut Ctx<'_>, args: &Args<'_>, base: i64, unit: i64) -> Outcome {
-    let (key, now) = (&args[1], c.db.now);
+    let (key, now) = (&args[1], c.db.horizon());
     // The type comes before the arguments.
     let found = c.db.live_fields_mut(key)?;
     let deadline = deadline(args, base, unit, &c.row.name)?;
@@ -253,25 +254,49 @@ fn set(c: &mut Ctx<'_>, args: &Args<'_>, base: i64, unit: i64) -> Outcome {
         return Ok(());
     };
     let before = hash.next_deadline();
-    let (mut set, mut deleted) = (0, 0);
+    let (mut set, mut deleted) = (Vec::new(), Vec::new());
     for field in args.from(first) {
         let done = set_one(hash, field, deadline, now, condition);
-        set += usize::from(done == DONE);
-        deleted += usize::from(done == DELETED);
+        match done {
+            DONE => set.push(field),
+            DELETED => deleted.push(field),
+            _ => {}
+        }
         c.out.int(done);
     }
     let after = hash.next_deadline();
     if let Some(after) = after.filter(|&after| before.is_none_or(|before| after < before)) {
         c.db.expect_fields(key, after);
     }
-    if set + deleted > 0 {
-        let event = if deleted > 0 { "hdel" } else { "hexpire" };
-        c.db.changed_by(Class::Hash, event, key, set + deleted);
+    let changes = set.len() + deleted.len();
+    if changes > 0 {
+        let event = if deleted.is_empty() {
+            "hexpire"
+        } else {
+            "hdel"
+        };
+        c.db.changed_by(Class::Hash, event, key, changes);
     }
-    if deleted > 0 {
+    if c.db.logs() && changes > 0 {
+        log(c, key, deadline, &set, &deleted);
+    }
+    if !deleted.is_empty() {
         c.db.delete_empty(key);
     }
     Ok(())
+}
+
+/// Logs which fields have got a deadline and which are gone.
+fn log(c: &mut Ctx<'_>, key: &[u8], deadline: i64, set: &[&[u8]], deleted: &[&[u8]]) {
+    c.db.nothing_instead();
+    if !set.is_empty() {
+        let (mut at, mut count) = (IntBuf::new(), IntBuf::new());
+        let (at, count) = (at.i64(deadline), count.u64(set.len() as u64));
+        c.db.also(&[&[b"HPEXPIREAT", key, at, b"FIELDS", count], set].concat());
+    }
+    if !deleted.is_empty() {
+        c.db.also(&[&[b"HDEL", key], deleted].concat());
+    }
 }
 
 /// Gives one field a deadline, or deletes it when that has passed; what to say about it.

@@ -23,6 +23,7 @@ use crate::types::hash::{Hash, Limits};
 use crate::types::listpack::Item;
 use crate::util::longdouble::LongDouble;
 use crate::util::num;
+use crate::util::num::IntBuf;
 use crate::util::random::{Rng, with_thread_rng};
 
 /// The rows of this family.
@@ -514,7 +515,7 @@ fn draw_distinct(mut drawn: Drawn<'_>, pool: &Pool<'_>, count: usize, rng: &mut 
 // ---------------------------------------------------------------- writing
 
 /// Up to where hashes are packed.
-fn limits(server: &Server) -> Limits {
+pub(super) fn limits(server: &Server) -> Limits {
     Limits {
         entries: server.config.int(id::HASH_MAX_LISTPACK_ENTRIES) as usize,
         value: server.config.memory(id::HASH_MAX_LISTPACK_VALUE) as usize,
@@ -634,6 +635,19 @@ fn hincrby(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
     Ok(())
 }
 
+/// Logs the sum rather than the addition, which may come to another elsewhere; setting a field
+/// takes its deadline away.
+fn log_sum(c: &mut Ctx<'_>, key: &[u8], field: &[u8], sum: &[u8]) -> Outcome {
+    c.db.instead(&[b"HSET", key, field, sum]);
+    let deadline = c.db.live_fields_mut(key)?;
+    if let Some(deadline) = deadline.and_then(|hash| hash.deadline(field)) {
+        let mut digits = IntBuf::new();
+        let deadline = digits.i64(deadline);
+        c.db.also(&[b"HPEXPIREAT", key, deadline, b"FIELDS", b"1", field]);
+    }
+    Ok(())
+}
+
 /// `HINCRBYFLOAT key field increment`
 fn hincrbyfloat(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
     let amount = LongDouble::parse(&args[3]).ok_or(NOT_A_FLOAT)?;
@@ -660,6 +674,9 @@ fn hincrbyfloat(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
         None => add(c, key, field, text.as_bytes(), limits),
     }
     c.db.changed(Class::Hash, "hincrbyfloat", key);
+    if c.db.logs() {
+        log_sum(c, key, field, text.as_bytes())?;
+    }
     c.out.bulk(text.as_bytes());
     Ok(())
 }

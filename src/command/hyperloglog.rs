@@ -121,18 +121,27 @@ fn buffer(value: &mut Value) -> Outcome<&mut Vec<u8>> {
 
 fn pfadd(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
     let sparse_max = c.server.config.memory(id::HLL_SPARSE_MAX_BYTES);
-    let add_all = |buffer: &mut Vec<u8>| {
-        let mut raised = 0;
+    let add_all = |buffer: &mut Vec<u8>, raised: &mut usize| {
         for element in args.from(2) {
-            raised += usize::from(hll::add(buffer, element, sparse_max)?);
+            *raised += usize::from(hll::add(buffer, element, sparse_max)?);
         }
-        Ok::<usize, Error>(raised)
+        Ok::<(), Error>(())
     };
+    let logs = c.db.logs();
+    let mut raised = 0;
     let key = &args[1];
     let updates = match c.db.string_mut(key)? {
         Some(value) => {
             let buffer = buffer(value)?;
-            let raised = add_all(buffer)?;
+            if let Err(error) = add_all(buffer, &mut raised) {
+                // As in Redis what has been added stays, and nobody is told. But the log is to
+                // bring back the same bytes.
+                if raised > 0 && logs {
+                    let bytes = buffer.clone();
+                    c.db.instead(&[b"SET", key, &bytes, b"KEEPTTL"]);
+                }
+                return Err(error);
+            }
             if raised > 0 {
                 hll::invalidate(buffer);
             }
@@ -140,7 +149,7 @@ fn pfadd(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
         }
         None => {
             let mut buffer = hll::new();
-            let raised = add_all(&mut buffer)?;
+            add_all(&mut buffer, &mut raised)?;
             hll::invalidate(&mut buffer);
             c.db.add(key, Value::Raw(Box::new(buffer)));
             raised + 1
@@ -188,6 +197,10 @@ fn count_one(c: &mut Ctx<'_>, key: &[u8]) -> Outcome {
     let count = hll::count(buffer)?;
     hll::cache_count(buffer, count);
     c.db.changed_quietly(key);
+    // A command that reads is not logged by itself.
+    if c.db.logs() {
+        c.db.instead(&[b"PFCOUNT", key]);
+    }
     c.out.int(count as i64);
     Ok(())
 }

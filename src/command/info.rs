@@ -13,9 +13,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::options::is;
 use super::spec::*;
 use super::{Args, Ctx, Outcome, table};
+use crate::persist::aof::files::State;
 use crate::server::client::BLOCKED;
 use crate::server::config::id;
-use crate::server::pubsub::Kind;
+use crate::server::pubsub::Kind as Listening;
+use crate::server::saving::Kind;
 use crate::server::{REDIS_VERSION, Server};
 use crate::store::{SHARDS, Shard};
 use crate::sys;
@@ -363,11 +365,83 @@ fn scripts_memory(text: &mut Text) {
 /// Nothing is written to disk yet, so the data set is as it was saved last only while it is as it
 /// was at the start.
 fn about_persistence(text: &mut Text, server: &Server) {
-    text.zeros(&["loading", "async_loading"]);
-    text.field("rdb_changes_since_last_save", server.stats.totals().changes);
-    text.field("rdb_bgsave_in_progress", 0);
-    text.field("rdb_last_save_time", server.started);
-    text.field("aof_enabled", 0);
+    let (saving, loading, aof) = (&server.saving, &server.loading, &server.aof);
+    let job = saving.current();
+    let running = |kind| job.as_ref().filter(|job| job.kind == kind);
+    let handle = job.as_ref().and_then(|job| job.handle.as_ref());
+    let seconds = |kind| running(kind).map_or(-1, |job| now_ms() / 1000 - job.since);
+    let copied = handle.map_or(0, |handle| handle.copied());
+    text.field("loading", u8::from(loading.is_active()));
+    text.field("async_loading", 0);
+    text.field("current_cow_peak", copied);
+    text.field("current_cow_size", copied);
+    text.field("current_cow_size_age", 0);
+    let (done, all) = handle.map_or((0, 0), |handle| (handle.done(), handle.keys()));
+    let share = done as f64 * 100.0 / all.max(1) as f64;
+    text.field("current_fork_perc", format!("{share:.2}"));
+    text.field("current_save_keys_processed", done);
+    text.field("current_save_keys_total", all);
+    text.field("rdb_changes_since_last_save", saving.changes(server));
+    let saves = running(Kind::Background).is_some();
+    text.field("rdb_bgsave_in_progress", u8::from(saves));
+    text.field("rdb_last_save_time", saving.last_save.load(Relaxed));
+    text.field("rdb_last_bgsave_status", saving.save.status());
+    text.field(
+        "rdb_last_bgsave_time_sec",
+        saving.save.seconds.load(Relaxed),
+    );
+    text.field("rdb_current_bgsave_time_sec", seconds(Kind::Background));
+    text.field("rdb_saves", saving.saves.load(Relaxed));
+    text.field("rdb_last_cow_size", saving.save.copied.load(Relaxed));
+    text.field("rdb_last_load_keys_expired", loading.expired.load(Relaxed));
+    text.field("rdb_last_load_keys_loaded", loading.keys.load(Relaxed));
+    let state = aof.state();
+    text.field("aof_enabled", u8::from(state != State::Off));
+    let rewrites = running(Kind::Rewrite).is_some();
+    text.field("aof_rewrite_in_progress", u8::from(rewrites));
+    let (_, scheduled) = saving.scheduled();
+    text.field("aof_rewrite_scheduled", u8::from(scheduled));
+    text.field(
+        "aof_last_rewrite_time_sec",
+        saving.rewrite.seconds.load(Relaxed),
+    );
+    text.field("aof_current_rewrite_time_sec", seconds(Kind::Rewrite));
+    text.field("aof_last_bgrewrite_status", saving.rewrite.status());
+    text.field("aof_rewrites", saving.rewrite.successes.load(Relaxed));
+    text.field(
+        "aof_rewrites_consecutive_failures",
+        saving.rewrite.failures.load(Relaxed),
+    );
+    let written = aof.failure().is_none();
+    text.field("aof_last_write_status", if written { "ok" } else { "err" });
+    text.field("aof_last_cow_size", saving.rewrite.copied.load(Relaxed));
+    text.zeros(&["module_fork_in_progress", "module_fork_last_cow_size"]);
+    if state != State::Off {
+        text.field("aof_current_size", aof.size.load(Relaxed));
+        text.field("aof_base_size", aof.base_size.load(Relaxed));
+        text.field("aof_pending_rewrite", 0);
+        text.field("aof_buffer_length", server.log.waiting());
+        text.field("aof_pending_bio_fsync", u8::from(aof.is_syncing()));
+        text.field("aof_delayed_fsync", aof.delayed.load(Relaxed));
+    }
+    if loading.is_active() {
+        about_loading(text, server);
+    }
+}
+
+fn about_loading(text: &mut Text, server: &Server) {
+    let loading = &server.loading;
+    let (since, total) = (loading.since.load(Relaxed), loading.total.load(Relaxed));
+    let loaded = loading.loaded.load(Relaxed);
+    let elapsed = (now_ms() / 1000 - since).max(1) as u64;
+    text.field("loading_start_time", since);
+    text.field("loading_total_bytes", total);
+    text.field("loading_rdb_used_mem", loading.writer_memory.load(Relaxed));
+    text.field("loading_loaded_bytes", loaded);
+    let share = loaded as f64 * 100.0 / total.max(1) as f64;
+    text.field("loading_loaded_perc", format!("{share:.2}"));
+    let rate = (loaded / elapsed).max(1);
+    text.field("loading_eta_seconds", total.saturating_sub(loaded) / rate);
 }
 
 fn about_stats(text: &mut Text, server: &Server) {
@@ -402,13 +476,16 @@ fn about_stats(text: &mut Text, server: &Server) {
     ]);
     text.field("keyspace_hits", totals.hits);
     text.field("keyspace_misses", totals.misses);
-    text.field("pubsub_channels", server.pubsub.count(Kind::Channel));
-    text.field("pubsub_patterns", server.pubsub.count(Kind::Pattern));
-    text.field("pubsubshard_channels", server.pubsub.count(Kind::Shard));
+    text.field("pubsub_channels", server.pubsub.count(Listening::Channel));
+    text.field("pubsub_patterns", server.pubsub.count(Listening::Pattern));
+    text.field(
+        "pubsubshard_channels",
+        server.pubsub.count(Listening::Shard),
+    );
+    text.field("latest_fork_usec", server.saving.held_up.load(Relaxed));
+    text.field("total_forks", server.saving.begun.load(Relaxed));
+    text.field("migrate_cached_sockets", server.targets.len());
     text.zeros(&[
-        "latest_fork_usec",
-        "total_forks",
-        "migrate_cached_sockets",
         "slave_expires_tracked_keys",
         "active_defrag_hits",
         "active_defrag_misses",

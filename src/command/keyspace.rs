@@ -10,9 +10,12 @@ use std::sync::atomic::Ordering;
 
 use super::blocking::Request;
 use super::consequences::Arrival;
+use super::effects::Effects;
 use super::error::{Error, Outcome, WRONG_TYPE};
 use super::notify;
 pub use super::notify::Class;
+use super::spec::WRITE;
+use super::table::Row;
 use crate::server::Server;
 use crate::server::config::id;
 use crate::server::lazyfree::Garbage;
@@ -87,6 +90,9 @@ pub struct Keyspace<'a> {
     pub locks: Locks<'a>,
     /// Whether look-ups leave access times alone (`CLIENT NO-TOUCH`).
     pub no_touch: bool,
+    /// Whether it carries out what a log holds: then nothing expires by itself, and nothing is
+    /// logged.
+    pub obeys: bool,
     /// Look-ups for reading that found their key, and that did not.
     pub hits: u64,
     /// See `hits`.
@@ -116,6 +122,10 @@ pub struct Keyspace<'a> {
     pub(super) put_off: Vec<(usize, Vec<u8>)>,
     /// What a flush has emptied; dropped with the keyspace, which is after the locks.
     garbage: Vec<Db>,
+    /// Whether everything has been emptied, so that it is to be saved once the locks are released.
+    pub(super) emptied: bool,
+    /// What is to be logged.
+    pub(super) effects: Effects,
     policy: Policy,
     /// The last key hashed: address, length, hash. A command hashes the same argument for the lock
     /// and for each look-up.
@@ -131,6 +141,7 @@ impl<'a> Keyspace<'a> {
             now,
             locks: Locks::none(),
             no_touch: false,
+            obeys: false,
             hits: 0,
             misses: 0,
             expired: 0,
@@ -145,9 +156,17 @@ impl<'a> Keyspace<'a> {
             ready: VecDeque::new(),
             put_off: Vec::new(),
             garbage: Vec::new(),
+            emptied: false,
+            effects: Effects::default(),
             policy: server.access_policy(),
             hashed: (0, 0, 0),
         }
+    }
+
+    /// The time at which deadlines have passed.
+    #[inline]
+    pub fn horizon(&self) -> i64 {
+        if self.obeys { i64::MIN } else { self.now }
     }
 
     /// The hash of a key.
@@ -175,7 +194,7 @@ impl<'a> Keyspace<'a> {
         let hash = self.hash(key);
         let db = self.locks.shard(shard_of(hash)).db(self.number);
         match db.get(hash, key) {
-            Some(entry) if !entry.key.is_expired(self.now) => {
+            Some(entry) if !entry.key.is_expired(self.horizon()) => {
                 self.hits += 1;
                 if !self.no_touch {
                     entry
@@ -199,7 +218,7 @@ impl<'a> Keyspace<'a> {
         let hash = self.hash(key);
         let db = self.locks.shard(shard_of(hash)).db(self.number);
         let entry = db.get(hash, key)?;
-        if entry.key.is_expired(self.now) {
+        if entry.key.is_expired(self.horizon()) {
             self.stale.push(Stale::new(self.number, key));
             return None;
         }
@@ -267,7 +286,7 @@ impl<'a> Keyspace<'a> {
     /// # Errors
     /// `WRONGTYPE` when the key holds something else.
     pub fn live_fields_mut(&mut self, key: &[u8]) -> Outcome<Option<&mut Hash>> {
-        let now = self.now;
+        let now = self.horizon();
         let Some((hash, position)) = self.position(key) else {
             return Ok(None);
         };
@@ -292,7 +311,9 @@ impl<'a> Keyspace<'a> {
         let Value::Hash(fields) = &mut self.db_mut(hash).at_mut(position).value else {
             return false;
         };
-        self.expired_fields += fields.expire_due(now, usize::MAX).len() as u64;
+        let gone = fields.expire_due(now, usize::MAX);
+        self.expired_fields += gone.len() as u64;
+        self.log_expired_fields(key, &gone);
         self.announce(Class::Hash, "hexpired", key);
         self.delete_empty(key)
     }
@@ -442,7 +463,7 @@ impl<'a> Keyspace<'a> {
     /// Whether a key of which the shard is held is there though it has expired.
     pub fn is_expired(&self, hash: u64, key: &[u8]) -> bool {
         let found = self.part(shard_of(hash)).get(hash, key);
-        found.is_some_and(|entry| entry.key.is_expired(self.now))
+        found.is_some_and(|entry| entry.key.is_expired(self.horizon()))
     }
 
     /// Empties a database, whose shards must all be held exclusively. Returns how many keys went.
@@ -451,19 +472,18 @@ impl<'a> Keyspace<'a> {
         let mut keys = 0;
         for shard in 0..crate::store::SHARDS {
             self.touch_all(shard, number, None);
-            let db = self.locks.shard_mut(shard).take(number);
-            keys += db.len();
-            if db.is_empty() {
+            let (gone, db) = self.locks.shard_mut(shard).take(number);
+            if gone == 0 {
                 continue;
             }
+            keys += gone;
             // Who waits with a consumer group is told that the key is gone.
             for key in self.server.blocking.keys(shard, number) {
                 self.add_ready(number, &key);
             }
-            if lazy {
-                self.server.lazyfree.free(Garbage::Db(db));
-            } else {
-                self.garbage.push(db);
+            match db {
+                Some(db) if lazy => self.server.lazyfree.free(Garbage::Db(db)),
+                db => self.garbage.extend(db),
             }
         }
         self.changes += keys as u64;
@@ -483,12 +503,21 @@ impl<'a> Keyspace<'a> {
     pub fn remove_stale(&mut self) {
         for stale in std::mem::take(&mut self.stale) {
             let hash = self.server.store.hash(&stale.key);
-            self.locks = Locks::one(&self.server.store, shard_of(hash), true);
+            self.hold(Locks::one(&self.server.store, shard_of(hash), true));
             self.remove_one_stale(&stale);
             if !self.ready.is_empty() {
                 super::blocking::serve_ready(self);
             }
-            self.locks = Locks::none();
+            self.release();
+        }
+    }
+
+    /// A command that writes is logged behind the removal of the keys it has met expired: whoever
+    /// carries out the log would still find them.
+    #[inline]
+    pub(super) fn remove_stale_before(&mut self, row: &Row) {
+        if !self.stale.is_empty() && self.logs() && row.spec.flags.has(WRITE) {
+            self.remove_stale_here();
         }
     }
 
@@ -531,7 +560,7 @@ impl<'a> Keyspace<'a> {
         let hash = self.hash(key);
         let db = self.locks.shard(shard_of(hash)).db(self.number);
         match db.get(hash, key) {
-            Some(entry) if !entry.key.is_expired(self.now) => {
+            Some(entry) if !entry.key.is_expired(self.horizon()) => {
                 self.hits += 1;
                 Some(entry)
             }
@@ -631,14 +660,14 @@ impl<'a> Keyspace<'a> {
     ) -> R {
         let held = !self.locks.holds_none();
         if !held {
-            self.locks = Locks::one(&self.server.store, shard, write);
+            self.hold(Locks::one(&self.server.store, shard, write));
         }
         let result = run(self);
         if !held {
             if !self.ready.is_empty() {
                 super::blocking::serve_ready(self);
             }
-            self.locks = Locks::none();
+            self.release();
         }
         result
     }
@@ -663,7 +692,7 @@ impl<'a> Keyspace<'a> {
     /// Where a key is, under an exclusive lock; one that has expired is removed.
     fn position(&mut self, key: &[u8]) -> Option<(u64, usize)> {
         let hash = self.hash(key);
-        let now = self.now;
+        let now = self.horizon();
         let db = self.db_mut(hash);
         let position = db.find(hash, key)?;
         if !db.at(position).key.is_expired(now) {
@@ -671,6 +700,7 @@ impl<'a> Keyspace<'a> {
         }
         let gone = db.remove(hash, key);
         self.expired += 1;
+        self.log_expiry(key);
         let watching = &self.server.watching;
         if watching.any(shard_of(hash)) {
             watching.expired(self.number, hash, key);
@@ -792,5 +822,9 @@ pub fn db_number(server: &Server, text: &[u8], not_a_number: Error) -> Outcome<u
 
 /// Whether the sweeper is to pause.
 pub fn sweeper_paused(server: &Server) -> bool {
-    !server.active_expire.load(Ordering::Relaxed) || server.pause.holds(true)
+    !server.active_expire.load(Ordering::Relaxed)
+        || server.pause.holds(true)
+        || server.loading.is_active()
+        || server.sealed.load(Ordering::Relaxed)
+        || server.testing.no_cron.load(Ordering::Relaxed)
 }

@@ -14,6 +14,7 @@ use super::{Args, Ctx};
 use crate::resp::Reply;
 use crate::types::Value;
 use crate::types::quicklist::{End, List};
+use crate::util::num::IntBuf;
 
 /// The rows of this family.
 pub const COMMANDS: &[Command] = &[
@@ -120,6 +121,9 @@ pub(super) fn pop_one(
     let emptied = list.is_empty();
     if popped.is_some() {
         popped_from(db, key, end, 1, emptied);
+        if db.logs() {
+            db.instead(&[pop_name(end), key]);
+        }
     }
     Ok(popped.is_some())
 }
@@ -136,10 +140,12 @@ pub(super) fn pop_some(
     end: End,
     count: usize,
 ) -> Outcome<bool> {
-    pop_behind(db, out, key, end, count, |_| ())
+    let taken = pop_behind(db, out, key, end, count, |_| ())?;
+    Ok(taken.is_some())
 }
 
-/// As [`pop_some`]; the reply is an array of the key and the array of its elements.
+/// As [`pop_some`], for a command that names several keys or waits, and so is not logged itself;
+/// the reply is an array of the key and the array of its elements.
 ///
 /// # Errors
 /// `WRONGTYPE` when the key holds something else.
@@ -150,13 +156,19 @@ pub(super) fn pop_some_with_key(
     end: End,
     count: usize,
 ) -> Outcome<bool> {
-    pop_behind(db, out, key, end, count, |out| {
+    let taken = pop_behind(db, out, key, end, count, |out| {
         out.array(2);
         out.bulk(key);
-    })
+    })?;
+    if let Some(count) = taken
+        && db.logs()
+    {
+        db.instead(&[pop_name(end), key, IntBuf::new().u64(count as u64)]);
+    }
+    Ok(taken.is_some())
 }
 
-/// As [`pop_some`], with something written before the elements.
+/// As [`pop_some`], with something written before the elements. Returns how many they were.
 fn pop_behind(
     db: &mut Keyspace<'_>,
     out: &mut Reply,
@@ -164,17 +176,17 @@ fn pop_behind(
     end: End,
     count: usize,
     head: impl FnOnce(&mut Reply),
-) -> Outcome<bool> {
+) -> Outcome<Option<usize>> {
     let limits = limits(db.server);
     let Some(list) = db.list_mut(key)? else {
-        return Ok(false);
+        return Ok(None);
     };
     head(out);
     let len = list.len();
     let count = count.min(len);
     out.array(count);
     if count == 0 {
-        return Ok(true);
+        return Ok(Some(0));
     }
     let start = match end {
         End::Head => 0,
@@ -191,7 +203,40 @@ fn pop_behind(
     }
     // A list of which nothing is left goes as a whole.
     popped_from(db, key, end, count, count == len);
-    Ok(true)
+    Ok(Some(count))
+}
+
+/// The command that takes elements from an end.
+fn pop_name(end: End) -> &'static [u8] {
+    match end {
+        End::Head => b"LPOP",
+        End::Tail => b"RPOP",
+    }
+}
+
+/// The word for an end.
+fn side(end: End) -> &'static [u8] {
+    match end {
+        End::Head => b"LEFT",
+        End::Tail => b"RIGHT",
+    }
+}
+
+/// Logs a move in the place of a command that waits for the source, which is BRPOPLPUSH or BLMOVE.
+pub(super) fn log_move(
+    db: &mut Keyspace<'_>,
+    source: &[u8],
+    destination: &[u8],
+    from: End,
+    to: End,
+    old_name: bool,
+) {
+    if !db.logs() {
+    } else if old_name {
+        db.instead(&[b"RPOPLPUSH", source, destination]);
+    } else {
+        db.instead(&[b"LMOVE", source, destination, side(from), side(to)]);
+    }
 }
 
 /// Says that `count` elements were taken from a list, and removes it if none is to stay.

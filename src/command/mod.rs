@@ -8,6 +8,7 @@
 pub mod consequences;
 pub mod dispatch;
 pub mod docs;
+pub mod effects;
 pub mod error;
 pub mod keyspace;
 pub mod session;
@@ -25,7 +26,9 @@ mod config;
 mod connection;
 mod debug;
 mod debug_digest;
+mod debug_reload;
 mod debug_values;
+mod dump;
 mod expire;
 mod flush;
 mod geo;
@@ -42,11 +45,14 @@ mod list_moves;
 mod lists;
 mod lolwut;
 mod memory;
+mod migrate;
 mod monitor;
 pub mod notify;
 mod options;
+mod persistence;
 mod pubsub;
 mod replies;
+pub mod restore;
 mod scan;
 mod server;
 mod set_algebra;
@@ -134,6 +140,7 @@ pub const FAMILIES: &[&[spec::Command]] = &[
     config::COMMANDS,
     connection::COMMANDS,
     debug::COMMANDS,
+    dump::COMMANDS,
     expire::COMMANDS,
     flush::COMMANDS,
     geo::COMMANDS,
@@ -149,8 +156,11 @@ pub const FAMILIES: &[&[spec::Command]] = &[
     lists::COMMANDS,
     lolwut::COMMANDS,
     memory::COMMANDS,
+    migrate::COMMANDS,
     monitor::COMMANDS,
+    persistence::COMMANDS,
     pubsub::COMMANDS,
+    restore::COMMANDS,
     scan::COMMANDS,
     server::COMMANDS,
     set_algebra::COMMANDS,

@@ -91,6 +91,7 @@ fn secrets(row: &Row, args: &Args<'_>) -> std::ops::Range<usize> {
             }
             0..0
         }
+        "migrate" => super::migrate::secrets(args),
         _ => 0..0,
     }
 }

@@ -4,7 +4,9 @@ use super::error::{Error, Outcome, SYNTAX};
 use super::options::is;
 use super::spec::*;
 use super::{Args, Ctx};
+use crate::log_notice;
 use crate::server::Stop;
+use crate::server::ending::{self, Manner};
 use crate::util::clock::now_us;
 
 /// The rows of this family.
@@ -37,6 +39,7 @@ pub const COMMANDS: &[Command] = &[
         )
         .args("[nosave_save:(NOSAVE | SAVE)] [NOW@7.0.0] [FORCE@7.0.0] [ABORT@7.0.0]")
         .history(&[("7.0.0", "Options NOW, FORCE and ABORT")])
+        .locking(Locking::None)
         .slow(),
     Command::new("time", 1, time)
         .flags(LOADING.or(STALE).or(FAST))
@@ -49,8 +52,7 @@ pub const COMMANDS: &[Command] = &[
         .tips(&["nondeterministic_output"]),
 ];
 
-const NO_PERSISTENCE: Error =
-    Error::new("ERR SHUTDOWN SAVE is refused: this server cannot save its data to disk yet");
+const FAILED: Error = Error::new("ERR Errors trying to SHUTDOWN. Check logs.");
 const NO_SHUTDOWN: Error = Error::new("ERR No shutdown in progress.");
 
 /// `DBSIZE`
@@ -71,28 +73,33 @@ fn time(c: &mut Ctx<'_>, _: &mut Args<'_>) -> Outcome {
 
 /// `SHUTDOWN [NOSAVE | SAVE] [NOW] [FORCE] [ABORT]`
 ///
-/// NOW and FORCE change nothing: they skip the wait for replicas and the errors of saving, and
-/// there is neither. For the same reason a shutdown is over before anyone could abort it.
+/// NOW changes nothing: it skips the wait for replicas, and there are none. For the same reason a
+/// shutdown can only be aborted as long as it has not begun.
 fn shutdown(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
-    let (mut save, mut nosave, mut haste, mut abort) = (false, false, false, false);
+    let (mut manner, mut now, mut abort) = (Manner::default(), false, false);
     for option in args.from(1) {
         match option {
-            option if is(option, "SAVE") => save = true,
-            option if is(option, "NOSAVE") => nosave = true,
-            option if is(option, "NOW") || is(option, "FORCE") => haste = true,
+            option if is(option, "SAVE") => manner.save = true,
+            option if is(option, "NOSAVE") => manner.nosave = true,
+            option if is(option, "NOW") => now = true,
+            option if is(option, "FORCE") => manner.force = true,
             option if is(option, "ABORT") => abort = true,
             _ => return Err(SYNTAX),
         }
     }
-    if save && nosave || abort && (save || nosave || haste) {
+    if manner.save && manner.nosave || abort && (now || manner != Manner::default()) {
         return Err(SYNTAX);
     }
     if abort {
-        return Err(NO_SHUTDOWN);
+        if !c.server.asked.abort() {
+            return Err(NO_SHUTDOWN);
+        }
+        log_notice!("Shutdown manually aborted.");
+        c.out.ok();
+        return Ok(());
     }
-    if save {
-        return Err(NO_PERSISTENCE);
-    }
+    c.server.stats.pour(&mut c.session.tally);
+    ending::prepare(c.server, manner).map_err(|_| FAILED)?;
     // The end of the connection is the reply.
     c.session.close = true;
     c.server.stop(Stop::Command);

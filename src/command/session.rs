@@ -43,6 +43,12 @@ pub struct Session {
     pub tally: Tally,
     /// Messages that its commands have for clients, to be sent before their replies.
     pub mail: Mail,
+    /// The offset in the log behind the last effects of its commands; 0 for none.
+    pub logged: u64,
+    /// The same for replies that have not been sent; 0 when all have.
+    pub uncommitted: u64,
+    /// Whether it carries out what a log holds, rather than what a client wants.
+    pub feeder: bool,
     /// The time, as this session last read it.
     pub clock: Clock,
     /// What it waits for, from its registration until its thread goes to sleep.
@@ -68,6 +74,9 @@ impl Session {
             replies: Replies::On,
             close: false,
             tally: Tally::default(),
+            logged: 0,
+            uncommitted: 0,
+            feeder: false,
             clock: Clock::now(),
             waiter: None,
             transaction: None,

@@ -327,13 +327,37 @@ fn pop_one(c: &mut Ctx<'_>, key: &[u8]) -> Outcome {
         c.out.null();
         return Ok(());
     };
-    with_thread_rng(|rng| set.pop_with(rng, |member| bulk(c.out, member)));
+    let logs = c.server.log.is_on();
+    let mut gone = Vec::new();
+    with_thread_rng(|rng| {
+        set.pop_with(rng, |member| {
+            bulk(c.out, member);
+            if logs {
+                gone.push(member.to_vec());
+            }
+        })
+    });
     let empty = set.is_empty();
     changed(c, "spop", key, 1);
     if empty {
         drop_empty(c, key, false);
     }
+    log_removed(c, key, &gone);
     Ok(())
+}
+
+/// Logs which members were drawn, so many at a time.
+fn log_removed(c: &mut Ctx<'_>, key: &[u8], gone: &[Vec<u8>]) {
+    const AT_ONCE: usize = 1024;
+    if !c.db.logs() {
+        return;
+    }
+    c.db.nothing_instead();
+    for some in gone.chunks(AT_ONCE) {
+        let mut words: Vec<&[u8]> = vec![b"SREM", key];
+        words.extend(some.iter().map(Vec::as_slice));
+        c.db.also(&words);
+    }
 }
 
 /// `SPOP key count`
@@ -348,8 +372,18 @@ fn pop_many(c: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
     let len = set.len();
     if count < len {
         c.out.set(count);
-        with_thread_rng(|rng| set.pop_many(count, rng, limits, |member| bulk(c.out, member)));
+        let logs = c.server.log.is_on();
+        let mut gone = Vec::new();
+        with_thread_rng(|rng| {
+            set.pop_many(count, rng, limits, |member| {
+                bulk(c.out, member);
+                if logs {
+                    gone.push(member.to_vec());
+                }
+            })
+        });
         changed(c, "spop", key, count);
+        log_removed(c, key, &gone);
         return Ok(());
     }
     c.out.set(len);
@@ -357,6 +391,7 @@ fn pop_many(c: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
     changed(c, "spop", key, len);
     let lazy = c.server.config.bool(id::LAZYFREE_LAZY_SERVER_DEL);
     drop_empty(c, key, lazy);
+    c.db.deletion_instead(key, lazy);
     Ok(())
 }
 

@@ -10,8 +10,10 @@ use super::streams::{count, range_end, range_start, reply_entry, reply_id, stric
 use super::{Args, Ctx};
 use crate::resp::Reply;
 use crate::resp::reply::Aggregate;
+use crate::types::stream::ID_TEXT;
 use crate::types::stream::{ConsumerId, Group as ConsumerGroup, Pending, Stream, StreamId};
 use crate::util::num;
+use crate::util::num::IntBuf;
 
 /// The rows of this family.
 pub const COMMANDS: &[Command] = &[
@@ -271,6 +273,91 @@ fn claimed(db: &mut Keyspace<'_>, key: &[u8], new_consumer: bool, changed: bool)
     }
 }
 
+/// Logs that an entry is pending with somebody now, by whatever way it has come there. `new` says
+/// that the group has come as far as this entry with it.
+pub(super) fn log_claim(
+    db: &mut Keyspace<'_>,
+    key: &[u8],
+    name: &[u8],
+    id: StreamId,
+    new: bool,
+) -> Outcome {
+    let group = db
+        .stream_mut(key)?
+        .and_then(|stream| stream.groups.get(name));
+    let pending = group.and_then(|group| Some((group, *group.pending().get(&id)?)));
+    let Some((group, entry)) = pending else {
+        return Ok(());
+    };
+    let consumer = group.consumer(entry.owner).name.to_vec();
+    let (mut text, mut last) = ([0; ID_TEXT], [0; ID_TEXT]);
+    let last = if new { id } else { group.last_id }.text(&mut last);
+    let (mut time, mut count) = (IntBuf::new(), IntBuf::new());
+    db.also(&[
+        b"XCLAIM",
+        key,
+        name,
+        &consumer,
+        b"0",
+        id.text(&mut text),
+        b"TIME",
+        time.i64(entry.delivered),
+        b"RETRYCOUNT",
+        count.u64(entry.count),
+        b"FORCE",
+        b"JUSTID",
+        b"LASTID",
+        last,
+    ]);
+    Ok(())
+}
+
+/// Logs how far a group has come.
+pub(super) fn log_position(db: &mut Keyspace<'_>, key: &[u8], name: &[u8]) -> Outcome {
+    let group = db
+        .stream_mut(key)?
+        .and_then(|stream| stream.groups.get(name));
+    let Some((last, read)) = group.map(|group| (group.last_id, group.entries_read)) else {
+        return Ok(());
+    };
+    let (mut text, mut digits) = ([0; ID_TEXT], IntBuf::new());
+    db.also(&[
+        b"XGROUP",
+        b"SETID",
+        key,
+        name,
+        last.text(&mut text),
+        b"ENTRIESREAD",
+        digits.i64(read.unwrap_or(-1)),
+    ]);
+    Ok(())
+}
+
+/// Logs what a claim has done: the new consumer, what was claimed, and what is no longer pending
+/// because it has been deleted.
+fn log_claims(
+    db: &mut Keyspace<'_>,
+    args: &Args<'_>,
+    new_consumer: bool,
+    taken: &[StreamId],
+    deleted: &[StreamId],
+) -> Outcome {
+    let (key, group) = (&args[1], &args[2]);
+    db.nothing_instead();
+    // A claim makes the consumer. Redis forgets one that has got nothing when it is started anew.
+    if new_consumer && taken.is_empty() {
+        db.also(&[b"XGROUP", b"CREATECONSUMER", key, group, &args[3]]);
+    }
+    for &id in taken {
+        log_claim(db, key, group, id, false)?;
+    }
+    // Redis has claims of entries that are not there, which come to the same.
+    for &id in deleted {
+        db.also(&[b"XACK", key, group, id.text(&mut [0; ID_TEXT])]);
+    }
+    Ok(())
+}
+
 /// The options of `XCLAIM`.
 #[derive(Default)]
 struct Claim {
@@ -332,7 +419,8 @@ fn xclaim(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
     let Stream { log, groups } = stream;
     let group = groups.get_mut(&args[2]).ok_or_else(missing)?;
     let claim = Claim::read(args, now)?;
-    let mut changed = claim.last_id > group.last_id;
+    let advanced = claim.last_id > group.last_id;
+    let (mut taken, mut deleted) = (Vec::new(), Vec::new());
     group.last_id = group.last_id.max(claim.last_id);
     // A time that makes no sense means now, as does none.
     let delivered = claim.delivered.filter(|time| (0..=now).contains(time));
@@ -342,7 +430,9 @@ fn xclaim(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
     for at in 5..claim.ids_end {
         let id = strict_id(&args[at])?;
         let Some(entry) = log.get(id) else {
-            changed |= group.acknowledge(id);
+            if group.acknowledge(id) {
+                deleted.push(id);
+            }
             continue;
         };
         let count = match group.pending().get(&id) {
@@ -374,11 +464,18 @@ fn xclaim(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
             true => reply_id(c.out, id),
             false => reply_entry(c.out, &entry),
         }
-        changed = true;
+        taken.push(id);
         written += 1;
     }
     c.out.end_deferred(array, Aggregate::Array, written);
+    let changed = advanced || !taken.is_empty() || !deleted.is_empty();
     claimed(&mut c.db, key, new_consumer, changed);
+    if c.db.logs() {
+        log_claims(&mut c.db, args, new_consumer, &taken, &deleted)?;
+        if advanced && taken.is_empty() {
+            log_position(&mut c.db, key, &args[2])?;
+        }
+    }
     Ok(())
 }
 
@@ -470,5 +567,8 @@ fn xautoclaim(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
     deleted.iter().for_each(|&id| reply_id(c.out, id));
     let changed = !taken.is_empty() || !deleted.is_empty();
     claimed(&mut c.db, key, new_consumer, changed);
+    if c.db.logs() {
+        log_claims(&mut c.db, args, new_consumer, &taken, &deleted)?;
+    }
     Ok(())
 }

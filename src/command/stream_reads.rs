@@ -11,6 +11,7 @@ use super::error::{Error, Outcome, SYNTAX};
 use super::keyspace::{Class, Keyspace};
 use super::options::is;
 use super::spec::*;
+use super::stream_claims::{log_claim, log_position};
 use super::streams::{count, reply_entry, reply_id, reply_range, strict_id};
 use super::{Args, Ctx};
 use crate::resp::Reply;
@@ -416,6 +417,7 @@ fn read_as(
     let known = group.find(member.consumer);
     let consumer = known.unwrap_or_else(|| group.add_consumer(member.consumer, now));
     group.consumer_mut(consumer).seen = now;
+    let mut given = Vec::new();
     let served = match history {
         Some(after) => {
             begin_pair(out, key);
@@ -424,7 +426,7 @@ fn read_as(
         }
         None if log.has_after(group.last_id) => {
             begin_pair(out, key);
-            reply_new(out, log, group, consumer, member, now);
+            reply_new(out, log, group, consumer, member, now, &mut given);
             true
         }
         None => false,
@@ -435,7 +437,36 @@ fn read_as(
     if served {
         db.changes += 1;
     }
+    db.nothing_instead();
+    if db.logs() {
+        let advanced = served && history.is_none();
+        log_reading(db, key, member, known.is_none(), &given, advanced)?;
+    }
     Ok(served)
+}
+
+/// Logs what reading has done to the group, as claims that come to the same.
+fn log_reading(
+    db: &mut Keyspace<'_>,
+    key: &[u8],
+    member: Member<'_>,
+    new_consumer: bool,
+    given: &[StreamId],
+    advanced: bool,
+) -> Outcome {
+    // A claim makes the consumer. Redis forgets one that has got nothing when it is started anew.
+    if new_consumer && given.is_empty() {
+        let (group, consumer) = (member.group, member.consumer);
+        db.also(&[b"XGROUP", b"CREATECONSUMER", key, group, consumer]);
+    }
+    for &id in given {
+        log_claim(db, key, member.group, id, true)?;
+    }
+    if advanced && given.is_empty() {
+        // Nothing is pending: how far the group has come is all there is to tell.
+        log_position(db, key, member.group)?;
+    }
+    Ok(())
 }
 
 /// Writes the entries that are new to the group, and gives them to the consumer.
@@ -446,6 +477,7 @@ fn reply_new(
     consumer: ConsumerId,
     member: Member<'_>,
     now: i64,
+    given: &mut Vec<StreamId>,
 ) {
     let start = group.last_id.next().unwrap_or(StreamId::MAX);
     let (array, mut written) = (out.begin_deferred(), 0);
@@ -454,6 +486,7 @@ fn reply_new(
         reply_entry(out, &entry);
         if !member.no_ack {
             group.deliver(entry.id, consumer, now);
+            given.push(entry.id);
             group.consumer_mut(consumer).active = Some(now);
         }
         written += 1;

@@ -17,6 +17,7 @@ use crate::types::Value;
 use crate::types::stream::{
     Entry, ID_TEXT, Keep, Limits, Log, NewId, Refused, Stream, StreamId, Trim,
 };
+use crate::util::num::IntBuf;
 
 /// The rows of this family.
 pub const COMMANDS: &[Command] = &[
@@ -261,16 +262,22 @@ struct Options {
     /// The id of the new entry, and behind it the fields.
     id: Option<NewId>,
     next: usize,
+    /// Where the threshold of the trimming is, and the limit of its effort.
+    threshold: usize,
+    limit_at: Option<usize>,
 }
 
 impl Options {
-    fn read(args: &Args<'_>, server: &Server, adds: bool) -> Outcome<Options> {
+    /// What a log holds may have a limit although the threshold is exact.
+    fn read(args: &Args<'_>, server: &Server, adds: bool, obeys: bool) -> Outcome<Options> {
         let (mut keep, mut approximate, mut limit) = (None, false, None);
         let mut options = Options {
             trim: None,
             no_mkstream: false,
             id: None,
             next: args.len(),
+            threshold: 0,
+            limit_at: None,
         };
         let mut at = 2;
         while at < args.len() {
@@ -287,6 +294,7 @@ impl Options {
                 let sign = if more >= 2 { &args[at + 1] } else { b"" };
                 approximate = sign == b"~";
                 at += 1 + usize::from(approximate || sign == b"=");
+                options.threshold = at;
                 keep = Some(if by_length {
                     let length = int(args, at)?;
                     Keep::Last(usize::try_from(length).map_err(|_| NEGATIVE_MAXLEN)?)
@@ -295,6 +303,7 @@ impl Options {
                 });
             } else if is(word, "LIMIT") && more > 0 {
                 at += 1;
+                options.limit_at = Some(at);
                 let most = usize::try_from(int(args, at)?);
                 limit = Some(most.map_err(|_| NEGATIVE_LIMIT)?);
             } else if adds && is(word, "NOMKSTREAM") {
@@ -317,7 +326,7 @@ impl Options {
                 None => Ok(options),
             };
         };
-        if limit.is_some() && !approximate {
+        if limit.is_some() && !approximate && !obeys {
             return Err(LIMIT_EXACT);
         }
         let default = || match limits(server).entries.saturating_mul(100) {
@@ -336,9 +345,39 @@ impl Options {
     }
 }
 
+/// Logs a command that adds or trims with what it came to: the id, and exactly how far it has
+/// trimmed.
+fn log(c: &mut Ctx<'_>, args: &Args<'_>, options: &Options, id: Option<StreamId>) -> Outcome {
+    let (mut changes, mut digits, mut text) = (Vec::new(), IntBuf::new(), [0; ID_TEXT]);
+    let mut first = [0; ID_TEXT];
+    let approximate = options.trim.filter(|trim| trim.approximate);
+    if let Some(trim) = approximate {
+        let log = c.db.stream_mut(&args[1])?.map(|stream| &stream.log);
+        let threshold = match trim.keep {
+            Keep::Last(_) => digits.u64(log.map_or(0, Log::len) as u64),
+            Keep::From(least) => {
+                let edge = log.and_then(|log| log.edge(false));
+                edge.unwrap_or(least).text(&mut first)
+            }
+        };
+        changes.push((options.threshold - 1, Some(&b"="[..])));
+        changes.push((options.threshold, Some(threshold)));
+        if let Some(at) = options.limit_at {
+            changes.extend([(at - 1, None), (at, None)]);
+        }
+    }
+    if let Some(id) = id {
+        changes.push((options.next - 1, Some(id.text(&mut text))));
+    }
+    if !changes.is_empty() {
+        c.db.instead_with(args, &changes);
+    }
+    Ok(())
+}
+
 /// `XADD key [NOMKSTREAM] [MAXLEN|MINID [=|~] threshold [LIMIT count]] *|id field value …`
 fn xadd(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
-    let options = Options::read(args, c.server, true)?;
+    let options = Options::read(args, c.server, true, c.db.obeys)?;
     let first = options.next;
     let words = args.len() - first;
     let (Some(wanted), true) = (options.id, words >= 2 && words.is_multiple_of(2)) else {
@@ -382,6 +421,10 @@ fn xadd(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
     c.db.changed(Class::Stream, "xadd", key);
     if trimmed > 0 {
         c.db.changed(Class::Stream, "xtrim", key);
+    }
+    if c.db.logs() {
+        let given = matches!(wanted, NewId::Exact(_));
+        log(c, args, &options, (!given).then_some(id))?;
     }
     reply_id(c.out, id);
     Ok(())
@@ -454,7 +497,7 @@ fn xdel(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
 
 /// `XTRIM key MAXLEN|MINID [=|~] threshold [LIMIT count]`
 fn xtrim(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
-    let options = Options::read(args, c.server, false)?;
+    let options = Options::read(args, c.server, false, c.db.obeys)?;
     let key = &args[1];
     let trimmed = match (c.db.stream_mut(key)?, options.trim) {
         (Some(stream), Some(trim)) => stream.log.trim(trim),
@@ -462,6 +505,9 @@ fn xtrim(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
     };
     if trimmed > 0 {
         c.db.changed(Class::Stream, "xtrim", key);
+        if c.db.logs() {
+            log(c, args, &options, None)?;
+        }
     }
     c.out.count(trimmed);
     Ok(())

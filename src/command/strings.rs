@@ -13,6 +13,7 @@ use crate::resp::Reply;
 use crate::server::config::id;
 use crate::types::{Value, string};
 use crate::util::longdouble::LongDouble;
+use crate::util::num::IntBuf;
 
 /// The rows of the string commands.
 pub const COMMANDS: &[Command] = &[
@@ -405,6 +406,24 @@ impl Storing {
         Ok(how)
     }
 
+    /// Logs what has been stored: with the time at which it expires rather than how long it lives,
+    /// and without what only the reply is about.
+    fn log(self, c: &mut Ctx<'_>, args: &Args<'_>, at: usize, deadline: Option<i64>) {
+        let (key, value) = (&args[1], &args[at]);
+        match deadline {
+            Some(deadline) => {
+                let mut digits = IntBuf::new();
+                c.db.instead(&[b"SET", key, value, b"PXAT", digits.i64(deadline)]);
+            }
+            None if self.get && args.len() == 3 => c.db.instead(&[b"SET", key, value]),
+            None if self.get => {
+                let without: Vec<_> = gets(args).map(|at| (at, None)).collect();
+                c.db.instead_with(args, &without);
+            }
+            None => {}
+        }
+    }
+
     /// Stores the argument at `at`. Writes no reply but that of GET; returns whether it was stored.
     fn store(self, c: &mut Ctx<'_>, args: &mut Args<'_>, at: usize) -> Outcome<bool> {
         let deadline = self.expiry.deadline(args, c.db.now, &c.row.name)?;
@@ -428,8 +447,16 @@ impl Storing {
             c.db.set_deadline(key, deadline);
             c.db.announce(Class::Generic, "expire", key);
         }
+        if c.db.logs() {
+            self.log(c, args, at, deadline);
+        }
         Ok(true)
     }
+}
+
+/// Where SET's arguments say GET.
+fn gets(args: &Args<'_>) -> impl Iterator<Item = usize> {
+    (3..args.len()).filter(|&at| is(&args[at], "GET"))
 }
 
 /// The value an argument becomes; a large one is moved rather than copied.
@@ -535,8 +562,10 @@ fn store_pairs(c: &mut Ctx<'_>, args: &mut Args<'_>, all_new: bool) -> Outcome<b
 fn getdel(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
     let key = &args[1];
     if reply_with(c, key)? {
-        c.db.delete(key, c.server.config.bool(id::LAZYFREE_LAZY_USER_DEL));
+        let lazy = c.server.config.bool(id::LAZYFREE_LAZY_USER_DEL);
+        c.db.delete(key, lazy);
         c.db.changed(Class::Generic, "del", key);
+        c.db.deletion_instead(key, lazy);
     }
     Ok(())
 }
@@ -550,17 +579,21 @@ fn getex(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
     // An error from here on replaces the reply.
     let deadline = expiry.deadline(args, c.db.now, &c.row.name)?;
     match deadline {
-        Some(due) if due <= c.db.now => {
-            c.db.delete(key, c.server.config.bool(id::LAZYFREE_LAZY_EXPIRE));
+        Some(due) if due <= c.db.horizon() => {
+            let lazy = c.server.config.bool(id::LAZYFREE_LAZY_EXPIRE);
+            c.db.delete(key, lazy);
             c.db.changed(Class::Generic, "del", key);
+            c.db.deletion_instead(key, lazy);
         }
-        Some(_) => {
+        Some(due) => {
             c.db.set_deadline(key, deadline);
             c.db.changed(Class::Generic, "expire", key);
+            c.db.deadline_instead(key, due);
         }
         None if expiry == Expiry::Persist && c.db.deadline(key).is_some() => {
             c.db.set_deadline(key, None);
             c.db.changed(Class::Generic, "persist", key);
+            c.db.instead(&[b"PERSIST", key]);
         }
         None => {}
     }
@@ -646,6 +679,8 @@ fn incrbyfloat(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
         None => c.db.add(key, new),
     }
     c.db.changed(Class::String, "incrbyfloat", key);
+    // Without the sum, which may be another elsewhere.
+    c.db.instead(&[b"SET", key, text.as_bytes(), b"KEEPTTL"]);
     c.out.bulk(text.as_bytes());
     Ok(())
 }

@@ -91,6 +91,8 @@ pub struct Transaction {
     pub flags: Flags,
     /// Whether one of them may take long.
     pub slow: bool,
+    /// Whether all of them may run while the data set is loaded.
+    pub while_loading: bool,
 }
 
 /// The keys that a client watches. What is left of them is forgotten when it goes.
@@ -132,6 +134,7 @@ pub(super) fn queue(session: &mut Session, row: &'static Row, args: &Args<'_>) {
     };
     transaction.flags = transaction.flags.or(row.spec.flags);
     transaction.slow |= row.spec.slow;
+    transaction.while_loading &= row.spec.flags.has(LOADING);
     // One that is to be discarded needs no more memory.
     if !transaction.aborted && !session.client.has(DIRTY_CAS) {
         transaction.queue.push((args.to_owned(), row));
@@ -211,7 +214,10 @@ fn multi(c: &mut Ctx<'_>, _: &mut Args<'_>) -> Outcome {
     if c.session.transaction.is_some() {
         return Err(NESTED);
     }
-    c.session.transaction = Some(Transaction::default());
+    c.session.transaction = Some(Transaction {
+        while_loading: true,
+        ..Transaction::default()
+    });
     c.session.client.set(MULTI, true);
     let multi = &c.session.client.multi;
     multi.store(0, std::sync::atomic::Ordering::Relaxed);
@@ -278,7 +284,10 @@ fn run(c: &mut Ctx<'_>, args: &mut Args<'_>, row: &'static Row) {
     } else {
         None
     };
+    let before = c.db.begin_effects(row, args);
     let mut result = (row.spec.handler)(c, args);
+    c.db.remove_stale_before(row);
+    c.db.end_effects(args, before);
     tracking::after(&mut c.db, c.session, row, args);
     c.db.remove_stale_here();
     if let Some(request) = c.db.request.take() {

@@ -9,6 +9,7 @@ use super::options::{PopMany, is, positive};
 use super::spec::*;
 use super::{Args, Ctx};
 use crate::resp::Reply;
+use crate::util::num::IntBuf;
 
 /// The rows of this family.
 pub const COMMANDS: &[Command] = &[
@@ -144,6 +145,18 @@ fn take(
     db.changed_by(Class::ZSet, end.event(), key, count);
     if emptied {
         db.delete_empty(key);
+    }
+    if db.logs() {
+        let name: &[u8] = match end {
+            End::Min => b"ZPOPMIN",
+            End::Max => b"ZPOPMAX",
+        };
+        match shape {
+            // ZPOPMIN and ZPOPMAX are logged as they came.
+            Shape::Flat | Shape::Pairs => {}
+            Shape::KeyFlat => db.instead(&[name, key]),
+            Shape::KeyPairs => db.instead(&[name, key, IntBuf::new().u64(count as u64)]),
+        }
     }
     Ok(true)
 }

@@ -39,6 +39,8 @@ pub enum Turn {
     NeedsOwnThread,
     /// The connection has ended.
     Closed,
+    /// Replies wait until the disk has what they promise: [`Connection::resume`] is to follow.
+    Deferred,
 }
 
 /// How busy a connection is, which decides where it is served.
@@ -131,10 +133,10 @@ pub struct Connection {
     parser: Parser,
     out: Reply,
     nonblocking: bool,
-    /// Whether replies wait until the messages of all connections of the thread have been sent.
-    put_off: bool,
     /// Whether the buffered input may hold a request that has not been looked at.
     pending: bool,
+    /// What is to come of the turn once its replies are sent, which others wait for as well.
+    deferred: Option<Turn>,
     /// How busy it is.
     pub heat: Heat,
     /// When it last had something to do.
@@ -154,8 +156,8 @@ impl Connection {
             parser: Parser::new(),
             out: Reply::new(),
             nonblocking: false,
-            put_off: false,
             pending: false,
+            deferred: None,
             heat: Heat::default(),
             last_active: Instant::now(),
         }
@@ -187,7 +189,35 @@ impl Connection {
                 Err(turn) => return turn,
             }
         }
-        let turn = self.serve(place);
+        let step = self.serve(place);
+        // Where others have their turn as well, they are all served before anything is sent.
+        let waits = self.waits_for_disk() || !self.session.mail.is_empty();
+        if place == Place::Shared && waits {
+            self.deferred = Some(step);
+            return Turn::Deferred;
+        }
+        self.end_turn(step)
+    }
+
+    /// Whether its replies wait for [`Connection::resume`].
+    pub fn is_deferred(&self) -> bool {
+        self.deferred.is_some()
+    }
+
+    /// Ends a turn that was deferred.
+    pub fn resume(&mut self) -> Turn {
+        let step = self.deferred.take().unwrap_or(Turn::Served);
+        self.end_turn(step)
+    }
+
+    /// Whether something has been promised that the disk may not have yet.
+    pub fn waits_for_disk(&self) -> bool {
+        self.session.uncommitted > 0 && self.server.aof.is_always()
+    }
+
+    /// Sends the replies and closes the books.
+    fn end_turn(&mut self, step: Turn) -> Turn {
+        let turn = self.conclude(step);
         self.session.tally.totals.reads += 1;
         self.server.stats.pour(&mut self.session.tally);
         self.publish();
@@ -295,25 +325,17 @@ impl Connection {
     fn serve(&mut self, place: Place) -> Turn {
         self.pending = false;
         loop {
-            let step = match self.next_request(place) {
-                Ok(true) => continue,
-                Ok(false) => Turn::Served,
-                Err(turn) => turn,
-            };
-            if step == Turn::Served && place == Place::Shared && !self.session.mail.is_empty() {
-                self.put_off = true;
-                return step;
+            match self.next_request(place) {
+                Ok(true) => {}
+                Ok(false) => return Turn::Served,
+                Err(turn) => return turn,
             }
-            return self.end(step);
         }
     }
 
-    /// Sends the replies at the end of a turn that has come to `step`.
-    fn end(&mut self, step: Turn) -> Turn {
-        if !self.flush() {
-            return Turn::Closed;
-        }
-        if self.session.close || self.session.client.has(CLOSE_ASAP) {
+    /// Sends the replies, and says what is to come of the turn.
+    fn conclude(&mut self, step: Turn) -> Turn {
+        if !self.flush() || self.session.close || self.session.client.has(CLOSE_ASAP) {
             return Turn::Closed;
         }
         if step == Turn::Served && self.over_query_limit() {
@@ -322,25 +344,26 @@ impl Connection {
         step
     }
 
-    /// Whether the last turn has left messages for other clients, and the replies behind them.
-    /// Then [`Connection::send_mail`] and [`Connection::complete`] are to follow.
-    pub fn is_put_off(&self) -> bool {
-        self.put_off
-    }
-
-    /// Sends messages for other clients that the last turn has left. Returns whether there were many
-    /// clients to send to.
+    /// Sends messages for other clients that a turn which is deferred has left. Returns whether there
+    /// were many clients to send to.
     pub fn send_mail(&mut self) -> bool {
+        self.commit();
         self.gather_broadcast();
         let many = self.session.mail.deliver(&self.server) >= MANY;
         self.heat.talks |= many;
         many
     }
 
-    /// Sends the replies that the last turn has left.
-    pub fn complete(&mut self) -> Turn {
-        self.put_off = false;
-        self.end(Turn::Served)
+    /// Waits until the disk has what the replies promise.
+    fn commit(&mut self) {
+        if self.waits_for_disk() {
+            self.server
+                .aof
+                .commit(&self.server, self.session.uncommitted);
+            // The client cannot have asked for anything meanwhile: this was no silence.
+            self.last_active = Instant::now();
+        }
+        self.session.uncommitted = 0;
     }
 
     /// Carries out the next request. `Ok(false)` when there is no complete one.

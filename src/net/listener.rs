@@ -183,6 +183,7 @@ impl Listeners {
         let (socket, closed) = (listener.socket.clone(), listener.closed.clone());
         let (server, pool) = (self.server.clone(), self.pool.clone());
         let body = move || {
+            server.loading.wait_until_open();
             while !closed.load(Ordering::Acquire) {
                 match socket.accept() {
                     Ok((stream, address)) => welcome(&server, &pool, stream, address),

@@ -142,6 +142,8 @@ impl Pool {
     fn serve(&self, mut connection: Connection) {
         loop {
             match connection.turn(Place::Own) {
+                // Only where turns are shared.
+                Turn::Deferred => drop(connection.resume()),
                 Turn::Idle => connection.sleep(),
                 Turn::Served | Turn::NeedsOwnThread => {
                     if let Some(rounds) = self.rounds.get()

@@ -140,7 +140,7 @@ struct Window {
     start: Instant,
     passes: u64,
     served: u64,
-    /// Passes that ended with messages for many clients.
+    /// Passes that ended with messages for many clients, or a wait for the disk.
     crowded: u64,
     /// Windows to wait before the next change.
     rest: u32,
@@ -203,57 +203,59 @@ impl<'r> Members<'r> {
         if !few && self.sockets.ask().unwrap_or(0) == 0 {
             return 0;
         }
-        let (mut served, mut put_off) = (0, false);
+        let (mut served, mut deferred) = (0, false);
         // Downwards, because a connection that leaves is replaced by the last one.
         for at in (0..self.connections.len()).rev() {
-            if !few && !self.sockets.is_ready(at) {
-                continue;
-            }
-            let connection = &mut self.connections[at];
-            match catch_unwind(AssertUnwindSafe(|| connection.turn(Place::Shared))) {
-                Ok(Turn::Served) => {
-                    served += 1;
-                    put_off |= connection.is_put_off();
-                }
-                Ok(Turn::Idle) => {}
-                Ok(Turn::NeedsOwnThread) => {
-                    let connection = self.remove(at);
-                    self.rounds.pool.submit(connection);
-                }
-                Ok(Turn::Closed) => self.remove(at).finish(),
-                Err(_) => {
-                    let connection = self.remove(at);
-                    super::connection::lost(connection.server(), connection.client());
+            if few || self.sockets.is_ready(at) {
+                match self.serve(at, |connection| connection.turn(Place::Shared)) {
+                    Some(Turn::Deferred) => deferred = true,
+                    Some(Turn::Served) => served += 1,
+                    _ => {}
                 }
             }
         }
-        if put_off {
-            self.complete();
+        if deferred {
+            served += self.complete();
         }
         served
     }
 
-    /// Sends what the connections of a pass have left: first all messages, then the replies.
-    fn complete(&mut self) {
-        let mut many = false;
-        for connection in self.connections.iter_mut().filter(|c| c.is_put_off()) {
+    /// Lets a connection have its turn, and sees it off if it leaves.
+    fn serve(&mut self, at: usize, turn: impl FnOnce(&mut Connection) -> Turn) -> Option<Turn> {
+        let connection = &mut self.connections[at];
+        let turn = catch_unwind(AssertUnwindSafe(|| turn(connection)));
+        match turn {
+            Ok(Turn::NeedsOwnThread) => {
+                let connection = self.remove(at);
+                self.rounds.pool.submit(connection);
+            }
+            Ok(Turn::Closed) => self.remove(at).finish(),
+            Err(_) => {
+                let connection = self.remove(at);
+                super::connection::lost(connection.server(), connection.client());
+            }
+            Ok(Turn::Served | Turn::Idle | Turn::Deferred) => {}
+        }
+        turn.ok()
+    }
+
+    /// Sends what the connections of a pass have left: first all messages, then the replies. One
+    /// wait for the disk serves them all. Returns how many there were.
+    fn complete(&mut self) -> u64 {
+        let (mut served, mut many) = (0, false);
+        for connection in self.connections.iter_mut().filter(|c| c.is_deferred()) {
+            // The more wait for the disk together, the less often it has to be waited for.
+            many |= connection.waits_for_disk();
             many |= connection.send_mail();
         }
         self.window.crowded += u64::from(many);
         for at in (0..self.connections.len()).rev() {
-            let connection = &mut self.connections[at];
-            if !connection.is_put_off() {
-                continue;
-            }
-            match catch_unwind(AssertUnwindSafe(|| connection.complete())) {
-                Ok(Turn::Closed) => self.remove(at).finish(),
-                Ok(_) => {}
-                Err(_) => {
-                    let connection = self.remove(at);
-                    super::connection::lost(connection.server(), connection.client());
-                }
+            if self.connections[at].is_deferred() {
+                served += 1;
+                self.serve(at, Connection::resume);
             }
         }
+        served
     }
 
     /// Sends silent connections away, and splits or joins rounds.

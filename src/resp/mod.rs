@@ -7,4 +7,4 @@ pub mod reply;
 pub mod request;
 
 pub use reply::Reply;
-pub use request::{Args, Limits, OwnedArgs, Parsed, Parser, ProtocolError};
+pub use request::{Args, Limits, OwnedArgs, Parsed, Parser, ProtocolError, encode_command};

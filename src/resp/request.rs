@@ -63,6 +63,21 @@ pub struct Span {
 /// Marks a [`Span`] whose bytes are in the list of big arguments, at the index in the lower bits.
 const OWNED: usize = 1 << (usize::BITS - 1);
 
+impl Span {
+    /// The `len` bytes from `start` of the request's bytes.
+    pub fn inline(start: usize, len: usize) -> Span {
+        Span { start, len }
+    }
+
+    /// The buffer at `index` of the list of big arguments, which has `len` bytes.
+    pub fn owned(index: usize, len: usize) -> Span {
+        Span {
+            start: OWNED | index,
+            len,
+        }
+    }
+}
+
 /// The arguments of one request, the command's name first.
 ///
 /// Indexing gives an argument's bytes; [`Args::take`] moves a large one out without copying.
@@ -70,6 +85,20 @@ pub struct Args<'a> {
     bytes: &'a [u8],
     spans: &'a [Span],
     big: &'a mut [Vec<u8>],
+    /// Whether large arguments stay where they are.
+    kept: bool,
+}
+
+impl<'a> Args<'a> {
+    /// Arguments that somebody else has found: `spans` within `bytes`, or in `big`.
+    pub fn new(bytes: &'a [u8], spans: &'a [Span], big: &'a mut [Vec<u8>]) -> Args<'a> {
+        Args {
+            bytes,
+            spans,
+            big,
+            kept: false,
+        }
+    }
 }
 
 impl Args<'_> {
@@ -102,7 +131,13 @@ impl Args<'_> {
     /// then on), others give `None` and are to be copied.
     pub fn take(&mut self, index: usize) -> Option<Vec<u8>> {
         let span = *self.spans.get(index)?;
-        (span.start & OWNED != 0).then(|| std::mem::take(&mut self.big[span.start & !OWNED]))
+        (span.start & OWNED != 0 && !self.kept)
+            .then(|| std::mem::take(&mut self.big[span.start & !OWNED]))
+    }
+
+    /// From now on nothing is taken out: somebody needs the arguments after the command.
+    pub fn keep(&mut self) {
+        self.kept = true;
     }
 
     /// The total number of bytes of all arguments.
@@ -117,6 +152,7 @@ impl Args<'_> {
             bytes: self.bytes,
             spans: &self.spans[n..],
             big: self.big,
+            kept: self.kept,
         }
     }
 
@@ -172,12 +208,27 @@ impl OwnedArgs {
             bytes: &self.bytes,
             spans: &self.spans,
             big: &mut [],
+            kept: false,
         }
     }
 
     /// Bytes held.
     pub fn memory(&self) -> usize {
         self.bytes.capacity() + self.spans.capacity() * size_of::<Span>()
+    }
+}
+
+/// Writes a command as clients send it, and as the log keeps it.
+pub fn encode_command<'w>(out: &mut Vec<u8>, words: impl ExactSizeIterator<Item = &'w [u8]>) {
+    out.push(b'*');
+    num::write_u64(out, words.len() as u64);
+    out.extend_from_slice(b"\r\n");
+    for word in words {
+        out.push(b'$');
+        num::write_u64(out, word.len() as u64);
+        out.extend_from_slice(b"\r\n");
+        out.extend_from_slice(word);
+        out.extend_from_slice(b"\r\n");
     }
 }
 
@@ -237,6 +288,7 @@ impl Parser {
             bytes: input,
             spans: &self.spans,
             big: &mut self.big,
+            kept: false,
         }
     }
 

@@ -39,6 +39,8 @@ pub enum Wanted {
         destination: Vec<u8>,
         /// The end at which it is put.
         to: quicklist::End,
+        /// Whether it is `BRPOPLPUSH`, which is logged under its old name.
+        old_name: bool,
     },
     /// `BZPOPMIN`, `BZPOPMAX`: the member with the lowest or highest score.
     Member {
@@ -177,6 +179,7 @@ impl Waiter {
         }
         if self.client.has(CLOSE_ASAP) || sys::peer_gone(&self.client.socket) {
             *state = State::Ended(End::Gone);
+            drop(state);
             self.woken.notify_one();
             return true;
         }
@@ -185,6 +188,8 @@ impl Waiter {
         };
         self.client.set(BLOCKED, false);
         *state = State::Served(served);
+        // Released first, or whoever is woken would only wait for it.
+        drop(state);
         self.woken.notify_one();
         true
     }
@@ -196,6 +201,7 @@ impl Waiter {
         if waiting {
             self.client.set(BLOCKED, false);
             *state = State::Ended(why);
+            drop(state);
             self.woken.notify_one();
         }
         waiting

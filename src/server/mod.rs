@@ -4,39 +4,52 @@
 //! statistics. Whoever feeds commands in (sockets, later a replica link and the AOF) sits above
 //! this floor and holds an `Arc` of it.
 
+pub mod aof;
 pub mod blocking;
 pub mod client;
 pub mod clients;
 pub mod config;
+pub mod ending;
 pub mod histogram;
 pub mod lazyfree;
+pub mod loading;
+pub mod log;
 pub mod logger;
 pub mod mail;
 pub mod outbox;
 pub mod pause;
 pub mod pubsub;
+pub mod rewriting;
+pub mod saving;
 pub mod stats;
+pub mod targets;
 pub mod tracking;
 pub mod watching;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Instant;
 
 use crate::store::Store;
 use crate::store::access::Policy;
 use crate::types::quicklist::PACKED_THRESHOLD;
 use crate::util::{clock, random};
+use aof::Aof;
 use blocking::Blocking;
 use client::Client;
 use clients::Clients;
 use config::{Config, id, table};
+use ending::Asked;
 use lazyfree::LazyFree;
+use loading::Loading;
+use log::Log;
 use pause::Pause;
 use pubsub::PubSub;
+use saving::Saving;
 use stats::Stats;
+use targets::Targets;
 use tracking::Tracking;
 use watching::Watching;
 
@@ -65,6 +78,24 @@ pub struct Server {
     pub pause: Pause,
     /// Frees large values in the background.
     pub lazyfree: LazyFree,
+    /// What has happened to the data set.
+    pub log: Log,
+    /// The writer of the append only file.
+    pub aof: Aof,
+    /// Saving the data set.
+    pub saving: Saving,
+    /// Whether the data set is being loaded.
+    pub loading: Loading,
+    /// Libraries of functions that came with a data set. They are not carried out, but saved with it
+    /// again.
+    pub functions: RwLock<Vec<Vec<u8>>>,
+    /// Set, while every shard is locked, once nothing may change any more: the server ends with
+    /// what it has saved.
+    pub sealed: AtomicBool,
+    /// Held by whoever readies the server for its end.
+    pub ending: Mutex<()>,
+    /// Connections to servers that keys are moved to.
+    pub targets: Targets,
     /// Forty hexadecimal digits that name this run.
     pub run_id: String,
     /// The configuration file, if there is one.
@@ -73,6 +104,10 @@ pub struct Server {
     pub started: i64,
     /// The same on the monotonic clock.
     pub started_at: Instant,
+    /// What only tests change.
+    pub testing: Testing,
+    /// Whether a signal has asked for the end.
+    pub asked: Asked,
     /// Whether the sweeper removes expired keys (`DEBUG SET-ACTIVE-EXPIRE`).
     pub active_expire: AtomicBool,
     /// Bytes from which on a list's element gets a node of its own
@@ -81,13 +116,42 @@ pub struct Server {
     /// Addresses the server listens on.
     pub listening: Mutex<Vec<SocketAddr>>,
     rebind: OnceLock<Rebind>,
+    reload: OnceLock<Reload>,
     access: AtomicU32,
     stop: Mutex<Option<Stop>>,
     stopped: Condvar,
 }
 
+/// What `DEBUG` holds up so that tests can look at it.
+#[derive(Default)]
+pub struct Testing {
+    /// Whether nothing is done that is due periodically (`DEBUG PAUSE-CRON`).
+    pub no_cron: AtomicBool,
+    /// Microseconds to wait before the append only file is written (`DEBUG AOF-FLUSH-SLEEP`).
+    pub aof_delay: AtomicU64,
+    /// Whether the checksum of what `RESTORE` gets does not matter
+    /// (`DEBUG SET-SKIP-CHECKSUM-VALIDATION`).
+    pub no_checksum: AtomicBool,
+}
+
 /// Binds the listening sockets anew; the reason when that fails.
 pub type Rebind = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
+
+/// What the data set is loaded from, on demand.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Source {
+    /// The snapshot file.
+    Snapshot {
+        /// Whether a key that is there twice is an error, rather than the last one to count.
+        strict: bool,
+    },
+    /// The append only file.
+    Aof,
+}
+
+/// Loads the data set, into databases that the caller has emptied as far as need be; the reason
+/// when that fails.
+pub type Reload = Box<dyn Fn(Source) -> Result<(), String> + Send + Sync>;
 
 /// Why the server is to end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -115,14 +179,25 @@ impl Server {
             stats: Stats::new(commands),
             pause: Pause::default(),
             lazyfree: LazyFree::default(),
+            log: Log::default(),
+            aof: Aof::default(),
+            saving: Saving::default(),
+            loading: Loading::default(),
+            functions: RwLock::default(),
+            sealed: AtomicBool::new(false),
+            ending: Mutex::default(),
+            targets: Targets::default(),
             run_id: random::hex_id(40),
             config_file,
             started: clock::now_ms() / 1000,
             started_at: Instant::now(),
+            testing: Testing::default(),
+            asked: Asked::default(),
             active_expire: AtomicBool::new(true),
             packed_threshold: AtomicUsize::new(PACKED_THRESHOLD),
             listening: Mutex::default(),
             rebind: OnceLock::new(),
+            reload: OnceLock::new(),
             access: AtomicU32::new(0),
             stop: Mutex::new(None),
             stopped: Condvar::new(),
@@ -163,6 +238,19 @@ impl Server {
     /// The reason why an address could not be bound.
     pub fn rebind(&self) -> Result<(), String> {
         self.rebind.get().map_or(Ok(()), |rebind| rebind())
+    }
+
+    /// Says how the data set is loaded; the floor that knows is above.
+    pub fn set_reload(&self, reload: Reload) {
+        let _ = self.reload.set(reload);
+    }
+
+    /// Loads the data set on demand.
+    ///
+    /// # Errors
+    /// The reason why it could not be loaded.
+    pub fn reload(&self, source: Source) -> Result<(), String> {
+        self.reload.get().map_or(Ok(()), |reload| reload(source))
     }
 
     /// Removes a client that has gone, with its subscriptions.

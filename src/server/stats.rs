@@ -35,8 +35,11 @@ macro_rules! counters {
             fn add_to(&self, totals: &mut Totals) {
                 $(totals.$name += self.$name.load(Ordering::Relaxed);)*
             }
+            /// All but the changes: that something is to be saved is no statistic.
             fn reset(&self) {
-                $(self.$name.store(0, Ordering::Relaxed);)*
+                $(if stringify!($name) != "changes" {
+                    self.$name.store(0, Ordering::Relaxed);
+                })*
             }
         }
     };
@@ -285,6 +288,22 @@ impl Stats {
             .iter()
             .for_each(|stripe| stripe.0.add_to(&mut totals));
         totals
+    }
+
+    /// Changes to the data set.
+    pub fn changes(&self) -> u64 {
+        let stripes = self.stripes.iter();
+        stripes
+            .map(|stripe| stripe.0.changes.load(Ordering::Relaxed))
+            .sum()
+    }
+
+    /// Commands carried out.
+    pub fn commands(&self) -> u64 {
+        let stripes = self.stripes.iter();
+        stripes
+            .map(|stripe| stripe.0.commands.load(Ordering::Relaxed))
+            .sum()
     }
 
     /// Takes a sample for the figures per second; called every `SAMPLE_MS`.

@@ -60,6 +60,11 @@ impl Policy {
         counter.saturating_sub(elapsed / self.decay_minutes)
     }
 
+    /// Bookkeeping with a given LFU counter, for `RESTORE … FREQ`.
+    pub fn used_often(now_ms: i64, counter: u8) -> u32 {
+        minutes(now_ms) << 8 | u32::from(counter)
+    }
+
     /// Bookkeeping with a given idle time in seconds, for `RESTORE … IDLETIME`.
     pub fn idle_since(now_ms: i64, seconds: i64) -> u32 {
         clock(now_ms.saturating_sub(seconds.saturating_mul(1000)))

@@ -48,6 +48,14 @@ impl Dict {
         self.len == 0
     }
 
+    /// Looks at where keys with these hashes are to be found or put, so that the processor fetches
+    /// all of that at once, rather than one after the other when they are looked up.
+    pub fn warm(&self, hashes: impl Iterator<Item = u64>) {
+        let mask = self.index.len().wrapping_sub(1);
+        let slots = hashes.filter_map(|hash| self.index.get(hash as usize & mask));
+        std::hint::black_box(slots.fold(0, |all, slot| all | slot));
+    }
+
     /// The position of `key`.
     pub fn find(&self, hash: u64, key: &[u8]) -> Option<usize> {
         self.slot_of(hash, |entry| entry.key.bytes() == key)

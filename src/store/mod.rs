@@ -4,23 +4,26 @@
 //! stay within a shard. Each [`Shard`] sits behind its own `RwLock` and holds its part of every
 //! database as a [`Db`]. Which shards a command holds is the business of [`locks`]; what a key and
 //! a value are, of [`entry`] and `types`. An expired key is treated as absent by everyone who
-//! reads; the sweeper ([`sweep`]) removes it.
+//! reads; the sweeper ([`sweep`]) removes it. What all of it was at one instant is read by a
+//! [`snapshot`], while commands go on.
 
 pub mod access;
 pub mod dict;
 pub mod entry;
 pub mod locks;
+pub mod snapshot;
 pub mod sweep;
 pub mod wheel;
 
-use std::sync::RwLock;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, RwLock};
 
 use crate::types::Value;
 use crate::util::siphash::siphash12;
 use dict::{Dict, Hasher};
 use entry::{Entry, Key};
 pub use locks::Locks;
+use snapshot::pending::Pending;
 use wheel::Wheel;
 
 /// Number of shards: enough that one is rarely contended and that no pause over one is felt.
@@ -39,6 +42,8 @@ pub struct Store {
     /// When each shard's next wheel slot comes up; `i64::MAX` for none.
     due: Box<[AtomicI64]>,
     sweeper: sweep::Alarm,
+    /// Whether there is a snapshot.
+    snapshot: Arc<AtomicBool>,
 }
 
 /// The keyed hash of the keyspace. Its key is drawn at start, so that nobody can prepare keys that
@@ -87,10 +92,16 @@ impl Shard {
         self.dbs.swap(a, b);
     }
 
-    /// Empties a database and hands out what was in it, to be freed elsewhere.
-    pub fn take(&mut self, db: usize) -> Db {
+    /// Empties a database. Returns how many keys were in it, and what is to be freed elsewhere:
+    /// nothing where a snapshot has yet to read it, which then frees it.
+    pub fn take(&mut self, db: usize) -> (usize, Option<Db>) {
         let hasher = self.hasher;
-        std::mem::replace(&mut self.dbs[db], Db::new(hasher))
+        let old = std::mem::replace(&mut self.dbs[db], Db::new(hasher));
+        let keys = old.len();
+        if old.pending.is_some() {
+            return (keys, old.detach());
+        }
+        (keys, Some(old))
     }
 }
 
@@ -104,6 +115,8 @@ pub struct Db {
     /// at all times, for it only says how many items of the wheel are to be expected.
     hashes: usize,
     wheel: Option<Box<Wheel>>,
+    /// What a snapshot has yet to read.
+    pending: Option<Box<Pending>>,
 }
 
 impl Db {
@@ -114,6 +127,7 @@ impl Db {
             volatile: 0,
             hashes: 0,
             wheel: None,
+            pending: None,
         }
     }
 
@@ -132,6 +146,11 @@ impl Db {
         self.volatile
     }
 
+    /// Prepares for looking up keys with these hashes soon; see [`Dict::warm`].
+    pub fn warm(&self, hashes: impl Iterator<Item = u64>) {
+        self.dict.warm(hashes);
+    }
+
     /// The position of a key, expired or not.
     pub fn find(&self, hash: u64, key: &[u8]) -> Option<usize> {
         self.dict.find(hash, key)
@@ -139,6 +158,9 @@ impl Db {
 
     /// The entry at a position. Its deadline is only changed by [`Db::set_deadline`].
     pub fn at_mut(&mut self, position: usize) -> &mut Entry {
+        if self.pending.is_some() {
+            self.keep(position);
+        }
         self.dict.at_mut(position)
     }
 
@@ -172,6 +194,9 @@ impl Db {
 
     /// Removes a key, expired or not.
     pub fn remove(&mut self, hash: u64, key: &[u8]) -> Option<Entry> {
+        if self.pending.is_some() {
+            self.keep_removed(self.dict.find(hash, key)?);
+        }
         let entry = self.dict.remove(hash, key, &self.hasher)?;
         if entry.key.deadline().is_some() {
             self.volatile -= 1;
@@ -189,7 +214,7 @@ impl Db {
         deadline: Option<i64>,
         now: i64,
     ) -> Option<i64> {
-        let entry = self.dict.at_mut(position);
+        let entry = self.at_mut(position);
         let before = entry.key.deadline();
         entry.key.set_deadline(deadline);
         self.volatile += usize::from(deadline.is_some());
@@ -260,6 +285,7 @@ impl Store {
             databases,
             due: (0..SHARDS).map(|_| AtomicI64::new(i64::MAX)).collect(),
             sweeper: sweep::Alarm::default(),
+            snapshot: Arc::default(),
         }
     }
 

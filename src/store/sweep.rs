@@ -125,7 +125,12 @@ impl Store {
     }
 
     /// Looks at up to [`BATCH`] due items of a shard and removes up to [`FIELDS`] fields of hashes.
-    fn sweep(&self, number: usize, now: i64, removed: &mut impl FnMut(&mut Shard, usize, Swept)) {
+    pub(super) fn sweep(
+        &self,
+        number: usize,
+        now: i64,
+        removed: &mut impl FnMut(&mut Shard, usize, Swept),
+    ) {
         let mut shard = locks::exclusive(&self.shards[number].0);
         let mut hashes = Vec::new();
         let (mut budget, mut fields) = (BATCH, FIELDS);
@@ -159,6 +164,9 @@ impl super::Db {
     /// Removes one expired key with this hash.
     fn expire_one(&mut self, hash: u64, now: i64) -> Option<Entry> {
         let expired = |entry: &Entry| entry.key.is_expired(now);
+        if self.pending.is_some() {
+            self.keep_removed(self.dict.position_where(hash, expired)?);
+        }
         let entry = self.dict.remove_where(hash, expired, &self.hasher)?;
         self.volatile -= 1;
         Some(entry)
@@ -173,6 +181,9 @@ impl super::Db {
             entry.next_deadline().is_some() && hasher.hash(entry.key.bytes()) == hash
         };
         let position = self.dict.position_where(hash, waits)?;
+        if self.pending.is_some() {
+            self.keep(position);
+        }
         let entry = self.dict.at_mut(position);
         let mut gone = Vec::new();
         if let Value::Hash(fields) = &mut entry.value {

@@ -12,6 +12,7 @@
 //! Redis 7.4. A due field is still there until [`Hash::expire_due`] removes it; readers ask
 //! [`Hash::has_due`] or [`Hash::is_live`].
 
+use super::listpack::distinct::distinct;
 use super::listpack::{self, Item, Listpack, Pos};
 use super::member_dict::{Member, MemberDict, hash_of};
 use super::sorted_table::SortedTable;
@@ -65,15 +66,8 @@ impl Hash {
     /// A hash from a listpack as Redis saves it; `None` unless it holds fields with values, each
     /// field once.
     pub fn from_listpack(packed: Listpack) -> Option<Hash> {
-        let mut seen = std::collections::HashSet::new();
-        let mut items = packed.iter();
-        while let Some(field) = items.next() {
-            items.next()?;
-            if !seen.insert(field.to_vec()) {
-                return None;
-            }
-        }
-        Some(Hash::Packed(packed))
+        let valid = packed.len().is_multiple_of(2) && distinct(packed.iter().step_by(2));
+        valid.then_some(Hash::Packed(packed))
     }
 
     /// Number of fields, those that are due included.

@@ -9,6 +9,7 @@
 //! The block always has exactly the size of its content, and each edit costs at most one
 //! reallocation and one move of the bytes behind it. Finding an element is a walk.
 
+pub(in crate::types) mod distinct;
 pub(in crate::types) mod entry;
 pub(in crate::types) mod raw;
 #[cfg(test)]

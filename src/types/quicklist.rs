@@ -138,6 +138,21 @@ pub enum Chunk<'a> {
     Plain(&'a [u8]),
 }
 
+/// A node as it lies in memory.
+pub enum Stored<'a> {
+    /// A listpack.
+    Packed(&'a [u8]),
+    /// One large element.
+    Plain(&'a [u8]),
+    /// A listpack of `size` bytes, compressed.
+    Lzf {
+        /// What it is compressed to.
+        data: &'a [u8],
+        /// Its size before.
+        size: usize,
+    },
+}
+
 /// A list in nodes.
 #[derive(Clone)]
 pub struct Quicklist {
@@ -225,6 +240,11 @@ impl Quicklist {
     /// The nodes in order, decompressed.
     pub fn chunks(&self) -> impl Iterator<Item = Chunk<'_>> {
         self.nodes.iter().map(Node::view)
+    }
+
+    /// The nodes in order, compressed ones as they are.
+    pub fn stored(&self) -> impl ExactSizeIterator<Item = Stored<'_>> {
+        self.nodes.iter().map(Node::stored)
     }
 
     // ------------------------------------------------------------ the ends

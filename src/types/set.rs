@@ -7,6 +7,7 @@
 //! [`Set::compact`], for commands that store a result.
 
 use super::intset::{self, IntSet};
+use super::listpack::distinct::distinct;
 use super::listpack::{self, Item, Listpack};
 use super::member_dict::{Member, MemberDict, hash_of};
 use crate::util::num;
@@ -99,11 +100,7 @@ impl Set {
 
     /// A set from a listpack as Redis saves it; `None` unless each member is there once.
     pub fn from_listpack(packed: Listpack) -> Option<Set> {
-        let mut seen = std::collections::HashSet::new();
-        packed
-            .iter()
-            .all(|member| seen.insert(member.to_vec()))
-            .then_some(Set::Packed(packed))
+        distinct(packed.iter()).then_some(Set::Packed(packed))
     }
 
     /// Prepares for `more` members to come: takes the form of a table when they are more than the

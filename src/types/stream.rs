@@ -15,6 +15,8 @@ mod tests;
 
 use std::collections::BTreeMap;
 
+use super::listpack::Corrupt;
+
 pub use block::{Block, Fields};
 pub use group::{Consumer, ConsumerId, Group, Pending};
 pub use id::{ID_TEXT, NewId, StreamId};
@@ -224,10 +226,42 @@ impl Log {
         Ok(id)
     }
 
-    /// Adds a whole block, as it comes from an RDB file, behind all others.
-    pub fn append_block(&mut self, first: StreamId, block: Block) {
+    /// Adds a whole block, as it comes from an RDB file, behind all others. To be followed by
+    /// [`Log::complete`].
+    ///
+    /// # Errors
+    /// When the ids of its entries do not ascend, or begin before those that are there end.
+    pub fn append_block(&mut self, first: StreamId, block: Block) -> Result<(), Corrupt> {
+        block.check_ids(first).ok_or(Corrupt)?;
+        if self.last_in_blocks().is_some_and(|last| last >= first) {
+            return Err(Corrupt);
+        }
         self.len += block.counts().0;
         self.blocks.insert(first, block);
+        Ok(())
+    }
+
+    /// Completes a log that has been put together from blocks, after its other fields are set: finds
+    /// out which entry is the first.
+    ///
+    /// # Errors
+    /// When an entry has a greater id than the one that is said to be the last.
+    pub fn complete(&mut self) -> Result<(), Corrupt> {
+        if self
+            .last_in_blocks()
+            .is_some_and(|last| last > self.last_id)
+        {
+            return Err(Corrupt);
+        }
+        self.renew_first();
+        Ok(())
+    }
+
+    /// The id of the last entry, be it deleted.
+    fn last_in_blocks(&self) -> Option<StreamId> {
+        let (first, block) = self.blocks.last_key_value()?;
+        let (last, _) = block.backward(*first, block.end())?;
+        Some(last.id)
     }
 
     // ------------------------------------------------------------ removing

@@ -9,6 +9,7 @@
 use std::cmp::Ordering::{Greater, Less};
 use std::ops::Range;
 
+use super::listpack::distinct::distinct;
 use super::listpack::{self, Item, Listpack, Pos};
 use super::member_dict::MemberDict;
 use super::ordered::{self, Names};
@@ -92,20 +93,20 @@ impl ZSet {
     /// A sorted set from a listpack as Redis saves it; `None` unless it holds members with scores
     /// in their order, each member once.
     pub fn from_listpack(packed: Listpack) -> Option<ZSet> {
-        let mut last: Option<(Vec<u8>, f64)> = None;
-        let mut seen = std::collections::HashSet::new();
+        let mut last: Option<(Item<'_>, f64)> = None;
+        let mut scratch = [0; 20];
         let mut items = packed.iter();
         while let Some(member) = items.next() {
-            let (member, score) = (member.to_vec(), parse_score(items.next()?)?);
-            let ordered = last.as_ref().is_none_or(|(before, lower)| {
-                *lower < score || (*lower == score && *before < member)
+            let score = parse_score(items.next()?)?;
+            let ordered = last.is_none_or(|(before, lower)| {
+                lower < score || (lower == score && cmp(before, member.bytes(&mut scratch)) == Less)
             });
-            if !ordered || !seen.insert(member.clone()) {
+            if !ordered {
                 return None;
             }
             last = Some((member, score));
         }
-        Some(ZSet::Packed(packed))
+        distinct(packed.iter().step_by(2)).then_some(ZSet::Packed(packed))
     }
 
     /// Number of members.

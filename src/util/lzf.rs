@@ -6,6 +6,9 @@
 //! code; what is compressed here Redis can read, and the other way round, but the compressed
 //! bytes need not be those that Redis would have chosen.
 
+use std::cell::Cell;
+use std::ops::RangeInclusive;
+
 /// The greatest distance of a back reference.
 const MAX_DISTANCE: usize = 1 << 13;
 /// The greatest length of a back reference.
@@ -14,6 +17,8 @@ const MAX_MATCH: usize = (1 << 8) + (1 << 3);
 const MAX_LITERALS: usize = 1 << 5;
 /// No input byte can stand for more than this many: three for [`MAX_MATCH`].
 const MAX_RATIO: usize = MAX_MATCH / 3;
+/// Bits of a hash: for short inputs, and at most.
+const BITS: RangeInclusive<u32> = 11..=14;
 
 /// Compressed data that is malformed or of another length than announced.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -21,81 +26,161 @@ pub struct Corrupt;
 
 /// Compresses `input` into at most `limit` bytes; `None` if it does not fit.
 pub fn compress(input: &[u8], limit: usize) -> Option<Vec<u8>> {
-    if input.is_empty() || limit == 0 || u32::try_from(input.len()).is_err() {
-        return None;
-    }
-    // Positions, plus one, at which a hash of three bytes was last seen. A small input gets a
-    // small table, since clearing it is a good part of the work.
-    let bits = (input.len().ilog2() + 1).clamp(8, 14);
-    let mut seen = vec![0u32; 1 << bits];
     let mut out = Vec::with_capacity(limit);
-    let (mut at, mut literals) = (0, 0);
-    while at + 2 < input.len() {
-        let slot = hash(&input[at..at + 3], bits);
-        let before = seen[slot] as usize;
-        seen[slot] = at as u32 + 1;
-        let length = match before.checked_sub(1) {
-            Some(from) if at - from <= MAX_DISTANCE => common(input, from, at),
-            _ => 0,
-        };
-        if length < 3 {
-            at += 1;
-            continue;
-        }
-        push_literals(&mut out, &input[literals..at], limit)?;
-        push_match(&mut out, at - before, length, limit)?;
-        let end = at + length;
-        // The last two positions of the match are enough to be found again from.
-        for inner in end - 2..end {
-            if let Some(three) = input.get(inner..inner + 3) {
-                seen[hash(three, bits)] = inner as u32 + 1;
-            }
-        }
-        at = end;
-        literals = end;
-    }
-    push_literals(&mut out, &input[literals..], limit)?;
-    Some(out)
+    append(&mut out, input, limit).then_some(out)
 }
 
-fn hash(three: &[u8], bits: u32) -> usize {
-    let value = u32::from_be_bytes([0, three[0], three[1], three[2]]);
-    (value.wrapping_mul(0x9e37_79b1) >> (32 - bits)) as usize
+/// Compresses `input` onto the end of `out` if it takes at most `limit` bytes there; whether it
+/// does. If not, `out` is as before. The thread's own compressor does it.
+pub fn append(out: &mut Vec<u8>, input: &[u8], limit: usize) -> bool {
+    thread_local! {
+        static COMPRESSOR: Cell<Compressor> = const { Cell::new(Compressor::new()) };
+    }
+    // On a thread that is just ending, the text may stay as it is.
+    let done = COMPRESSOR.try_with(|cell| {
+        let mut compressor = cell.take();
+        let done = compressor.append(out, input, limit);
+        cell.set(compressor);
+        done
+    });
+    done.unwrap_or(false)
+}
+
+/// Remembers where three bytes were last seen. Making such a table for each of many short inputs
+/// would cost more than the inputs, so one serves many, and is not even cleared in between: what
+/// it knows of earlier inputs lies below `base`.
+#[derive(Default)]
+struct Compressor {
+    /// By hash of three bytes: `base`, as it was then, plus their position. Grows to what the
+    /// longest input so far asked for.
+    seen: Vec<u32>,
+    /// What stands for position 0 of the present input; above 0.
+    base: u32,
+}
+
+impl Compressor {
+    const fn new() -> Compressor {
+        Compressor {
+            seen: Vec::new(),
+            base: 1,
+        }
+    }
+
+    /// See [`append`].
+    fn append(&mut self, out: &mut Vec<u8>, input: &[u8], limit: usize) -> bool {
+        let Ok(len) = u32::try_from(input.len()) else {
+            return false;
+        };
+        if len < 2 || limit == 0 {
+            return len == 1 && literals(out, input, out.len() + limit);
+        }
+        // A small part of the table stays in the nearest cache, and that is enough for few positions.
+        let bits = (input.len().ilog2() + 3).clamp(*BITS.start(), *BITS.end());
+        if self.seen.len() < 1 << bits {
+            self.seen.resize(1 << bits, 0);
+        }
+        if self.base.checked_add(len).is_none() || self.base == 0 {
+            self.seen.fill(0);
+            self.base = 1;
+        }
+        let start = out.len();
+        out.reserve(limit + 3);
+        let done = self.pack(out, input, limit, bits);
+        if !done {
+            out.truncate(start);
+        }
+        self.base = self.base.saturating_add(len);
+        done
+    }
+
+    fn pack(&mut self, out: &mut Vec<u8>, input: &[u8], limit: usize, bits: u32) -> bool {
+        let (base, seen) = (self.base, &mut self.seen[..1 << bits]);
+        let end = out.len() + limit;
+        let slot = |three: u32| (three.wrapping_mul(0x9e37_79b1) >> (32 - bits)) as usize;
+        // Everything before `done` is in `out`.
+        let (mut at, mut done) = (0, 0);
+        let mut three = u32::from_be_bytes([0, 0, input[0], input[1]]);
+        while let Some(rest) = input.get(at + 2..) {
+            // To the next place whose hash has been seen not too far back in this input.
+            let mut found = None;
+            for (here, &third) in (base + at as u32..).zip(rest) {
+                three = (three << 8 | u32::from(third)) & 0x00ff_ffff;
+                let before = std::mem::replace(&mut seen[slot(three)], here);
+                if before >= base && here - before <= MAX_DISTANCE as u32 {
+                    found = Some(((here - base) as usize, (before - base) as usize));
+                    break;
+                }
+            }
+            let Some((here, from)) = found else {
+                break;
+            };
+            at = here;
+            let length = common(input, from, at);
+            if length < 3 {
+                at += 1;
+                continue;
+            }
+            if !literals(out, &input[done..at], end) {
+                return false;
+            }
+            reference(out, at - from - 1, length);
+            if out.len() > end {
+                return false;
+            }
+            at += length;
+            done = at;
+            // The last two positions of the match are enough to be found again from.
+            if let Some(&[a, b, c, d]) = input.get(at - 2..at + 2).and_then(|s| s.first_chunk()) {
+                let inside = u32::from_be_bytes([0, a, b, c]);
+                seen[slot(inside)] = base + at as u32 - 2;
+                three = u32::from_be_bytes([0, b, c, d]);
+                seen[slot(three)] = base + at as u32 - 1;
+            }
+        }
+        literals(out, &input[done..], end)
+    }
 }
 
 /// How many bytes at `from` and at `at` are the same, up to [`MAX_MATCH`].
+#[inline]
 fn common(input: &[u8], from: usize, at: usize) -> usize {
-    input[at..]
-        .iter()
-        .zip(&input[from..])
-        .take(MAX_MATCH)
-        .take_while(|(a, b)| a == b)
-        .count()
+    let most = (input.len() - at).min(MAX_MATCH);
+    let (a, b) = (&input[from..from + most], &input[at..at + most]);
+    let (first, rest) = a.as_chunks::<8>();
+    let (second, other) = b.as_chunks::<8>();
+    for (eights, (x, y)) in first.iter().zip(second).enumerate() {
+        let differ = u64::from_le_bytes(*x) ^ u64::from_le_bytes(*y);
+        if differ != 0 {
+            return eights * 8 + differ.trailing_zeros() as usize / 8;
+        }
+    }
+    let same = rest.iter().zip(other).take_while(|(x, y)| x == y).count();
+    first.len() * 8 + same
 }
 
-fn push_literals(out: &mut Vec<u8>, literals: &[u8], limit: usize) -> Option<()> {
-    for run in literals.chunks(MAX_LITERALS) {
-        if out.len() + 1 + run.len() > limit {
-            return None;
-        }
+/// Appends literal bytes, unless they would reach beyond `end`; whether not.
+#[inline]
+fn literals(out: &mut Vec<u8>, bytes: &[u8], end: usize) -> bool {
+    if out.len() + bytes.len() + bytes.len().div_ceil(MAX_LITERALS) > end {
+        return false;
+    }
+    for run in bytes.chunks(MAX_LITERALS) {
         out.push(run.len() as u8 - 1);
         out.extend_from_slice(run);
     }
-    Some(())
+    true
 }
 
 /// Appends a back reference; `distance` counts from 0 for the byte just before.
-fn push_match(out: &mut Vec<u8>, distance: usize, length: usize, limit: usize) -> Option<()> {
+#[inline]
+fn reference(out: &mut Vec<u8>, distance: usize, length: usize) {
     let code = length - 2;
     let high = (distance >> 8) as u8;
     if code < 7 {
-        out.push((code as u8) << 5 | high);
+        out.extend_from_slice(&[(code as u8) << 5 | high, distance as u8]);
     } else {
-        out.push(7 << 5 | high);
-        out.push((code - 7) as u8);
+        out.extend_from_slice(&[7 << 5 | high, (code - 7) as u8, distance as u8]);
     }
-    out.push(distance as u8);
-    (out.len() <= limit).then_some(())
 }
 
 /// Decompresses `input`, which stands for exactly `len` bytes.
@@ -214,6 +299,37 @@ mod tests {
         }
         assert!(compress(&text(), 170).is_some(), "Redis needs 155 bytes");
         assert_eq!(compress(b"", 10), None);
+    }
+
+    #[test]
+    fn what_was_compressed_before_does_not_matter() {
+        let mut rng = Rng::new([4, 9]);
+        let inputs: Vec<Vec<u8>> = (0..500)
+            .map(|_| {
+                let len = 1 + rng.index(300);
+                (0..len)
+                    .map(|_| b"0123456789abcdef"[rng.index(4)])
+                    .collect()
+            })
+            .collect();
+        // Close to where the count of positions starts again, too.
+        for base in [1, u32::MAX - 20_000, u32::MAX] {
+            let mut used = Compressor::new();
+            used.base = base;
+            for input in &inputs {
+                let (mut first, mut second) = (b"before".to_vec(), b"before".to_vec());
+                let limit = input.len().saturating_sub(4);
+                let done = used.append(&mut first, input, limit);
+                assert_eq!(done, Compressor::new().append(&mut second, input, limit));
+                assert_eq!(first, second);
+                assert_eq!(&first[..6], b"before");
+                if done {
+                    assert_eq!(decompress(&first[6..], input.len()).as_ref(), Ok(input));
+                } else {
+                    assert_eq!(first.len(), 6);
+                }
+            }
+        }
     }
 
     #[test]

@@ -90,6 +90,8 @@ struct Launch {
     unix: bool,
     /// Shell commands that come before the server takes the shell's place, such as `ulimit`.
     shell: Option<String>,
+    /// The program, if it is not the one under test.
+    program: Option<PathBuf>,
 }
 
 /// A running server with a directory of its own, both gone when this is dropped. When a test fails,
@@ -114,6 +116,16 @@ impl Server {
     pub fn with<A: AsRef<str>>(args: &[A]) -> Server {
         Server::launch(Launch {
             args: args.iter().map(|a| a.as_ref().to_string()).collect(),
+            ..Launch::default()
+        })
+    }
+
+    /// redis-server, as the other side of a test.
+    #[track_caller]
+    pub fn redis(args: &[&str]) -> Server {
+        Server::launch(Launch {
+            args: args.iter().map(|a| a.to_string()).collect(),
+            program: Some("redis-server".into()),
             ..Launch::default()
         })
     }
@@ -293,12 +305,23 @@ impl Server {
     /// it still runs.
     #[track_caller]
     pub fn restart(&mut self) {
-        self.kill9();
-        self.child = spawn(&self.launch, &self.dir, self.port);
-        self.guard = Guard::new(self.child.id(), &self.dir);
+        self.start_again();
         if let Err(log) = self.await_first_ping() {
             panic!("the server did not start again; its log:\n{log}");
         }
+    }
+
+    /// Options for the next start, which win over those before.
+    pub fn add_arguments(&mut self, args: &[&str]) {
+        let more = args.iter().map(|arg| arg.to_string());
+        self.launch.args.extend(more);
+    }
+
+    /// As [`Server::restart`], but does not wait until it answers, which it may never do.
+    pub fn start_again(&mut self) {
+        self.kill9();
+        self.child = spawn(&self.launch, &self.dir, self.port);
+        self.guard = Guard::new(self.child.id(), &self.dir);
     }
 
     /// Waits for the process to end by itself.
@@ -348,12 +371,13 @@ fn spawn(launch: &Launch, dir: &Path, port: u16) -> Child {
         args.extend(["--unixsocket".into(), dir.join("s").display().to_string()]);
     }
     args.extend(launch.args.iter().cloned());
+    let program = launch.program.clone().unwrap_or_else(binary);
     let mut command = match &launch.shell {
-        None => Command::new(binary()),
+        None => Command::new(program),
         Some(prelude) => {
             let mut shell = Command::new("sh");
             shell.args(["-c", &format!("{prelude}; exec \"$0\" \"$@\"")]);
-            shell.arg(binary());
+            shell.arg(program);
             shell
         }
     };
@@ -369,7 +393,7 @@ fn spawn(launch: &Launch, dir: &Path, port: u16) -> Child {
         .stdout(log.try_clone().expect("share the log file"))
         .stderr(log)
         .spawn()
-        .unwrap_or_else(|e| panic!("cannot start {}: {e}", binary().display()))
+        .unwrap_or_else(|e| panic!("cannot start the server: {e}"))
 }
 
 /// Ends the server when the test process goes away without saying so: a server shared by a file's

@@ -12,6 +12,7 @@ use std::io::{self, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+use super::disk::DISK;
 use super::stock::{DEPRECATED, LATER, STOCK};
 use super::table::{MULTI_ARG, OWN, Opt};
 use super::value::Value;
@@ -403,7 +404,8 @@ Examples:
 Options, with their defaults:
 ",
     );
-    OWN.iter().for_each(|row| help_row(&mut text, row));
+    let rows = OWN.iter().chain(DISK);
+    rows.for_each(|row| help_row(&mut text, row));
     text.push_str(
         "
 In config files also: include <file>, and rename-command <name> <new name>.

@@ -12,6 +12,7 @@
 //! config.int(id::MAXCLIENTS)  config.bool(id::PROTECTED_MODE)  config.str(id::REQUIREPASS)
 //! ```
 
+pub mod disk;
 pub mod file;
 pub mod stock;
 pub mod table;
@@ -36,6 +37,7 @@ pub use table::OptId;
 
 /// A constant for each option.
 pub mod id {
+    pub use super::disk::id::*;
     pub use super::stock::id::*;
     pub use super::stock::later::id::*;
     pub use super::table::id::*;

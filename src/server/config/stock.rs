@@ -7,10 +7,10 @@
 //! (`aclfile`, `replicaof`, TLS) are not among them: they are refused.
 
 use super::table::{
-    DEBUG, DENY_LOADING, HIDDEN, IMMUTABLE, MULTI_ARG, MUTABLE, NO_EFFECT, Opt, PENDING, PROTECTED,
+    DEBUG, DENY_LOADING, HIDDEN, IMMUTABLE, MULTI_ARG, MUTABLE, NO_EFFECT, Opt, PENDING,
     PROTECTED_ACTIONS, int, memory, options,
 };
-use super::value::{INT_MAX, INT_MIN, Kind, LONG_MAX, Names, UINT_MAX};
+use super::value::{INT_MAX, Kind, LONG_MAX, Names, UINT_MAX};
 
 const LONG: i64 = i64::MAX;
 
@@ -35,51 +35,8 @@ const SYSLOG_FACILITIES: Names = &[
 ];
 const ENDPOINT_TYPES: Names = &[("ip", 0), ("hostname", 1), ("unknown-endpoint", 2)];
 const ON_PROPAGATION_ERROR: Names = &[("ignore", 0), ("panic", 1), ("panic-on-replicas", 2)];
-const FSYNC_POLICIES: Names = &[("everysec", 2), ("always", 1), ("no", 0)];
 const DISKLESS_LOAD: Names = &[("disabled", 0), ("on-empty-db", 1), ("swapdb", 2)];
 const PUBSUB_DEFAULTS: Names = &[("allchannels", 1), ("resetchannels", 0)];
-const SANITIZE: Names = &[("no", 0), ("yes", 1), ("clients", 2)];
-const SHUTDOWN_SAVE: i64 = 2;
-const SHUTDOWN_NOSAVE: i64 = 1;
-const SHUTDOWN_FLAGS: Names = &[
-    ("default", 0),
-    ("save", SHUTDOWN_SAVE),
-    ("nosave", SHUTDOWN_NOSAVE),
-    ("now", 4),
-    ("force", 8),
-];
-
-fn shutdown_flags(bits: i64) -> Result<(), &'static str> {
-    if bits & SHUTDOWN_SAVE != 0 && bits & SHUTDOWN_NOSAVE != 0 {
-        return Err("shutdown options SAVE and NOSAVE can't be used simultaneously");
-    }
-    Ok(())
-}
-
-const SHUTDOWN: Kind = Kind::Flags(SHUTDOWN_FLAGS, shutdown_flags);
-
-fn dbfilename(name: &[u8]) -> Result<(), &'static str> {
-    match name.contains(&b'/') {
-        true => Err("dbfilename can't be a path, just a filename"),
-        false => Ok(()),
-    }
-}
-
-fn appendfilename(name: &[u8]) -> Result<(), &'static str> {
-    match name {
-        [] => Err("appendfilename can't be empty"),
-        _ if name.contains(&b'/') => Err("appendfilename can't be a path, just a filename"),
-        _ => Ok(()),
-    }
-}
-
-fn appenddirname(name: &[u8]) -> Result<(), &'static str> {
-    match name {
-        [] => Err("appenddirname can't be empty"),
-        _ if name.contains(&b'/') => Err("appenddirname can't be a path, just a dirname"),
-        _ => Ok(()),
-    }
-}
 
 fn hostname(name: &[u8]) -> Result<(), &'static str> {
     if name.len() >= 256 {
@@ -151,8 +108,6 @@ options! {
     ACTIVE_DEFRAG_CYCLE_MIN = "active-defrag-cycle-min", int(1, 99), "1", MUTABLE, "There is no defragmentation";
     ACTIVE_DEFRAG_CYCLE_MAX = "active-defrag-cycle-max", int(1, 99), "25", MUTABLE, "There is no defragmentation";
     ACTIVE_DEFRAG_MAX_SCAN_FIELDS = "active-defrag-max-scan-fields", int(1, LONG), "1000", MUTABLE, "There is no defragmentation";
-    AOF_REWRITE_INCREMENTAL_FSYNC = "aof-rewrite-incremental-fsync", Kind::Bool, "yes", MUTABLE, "Rewrites choose when to sync";
-    RDB_SAVE_INCREMENTAL_FSYNC = "rdb-save-incremental-fsync", Kind::Bool, "yes", MUTABLE, "Snapshots choose when to sync";
     DISABLE_THP = "disable-thp", Kind::Bool, "yes", IMMUTABLE, "There is no fork that huge pages would slow";
     OOM_SCORE_ADJ_OPT = "oom-score-adj", Kind::Enum(OOM_SCORE_ADJ), "no", MUTABLE, "There are no children to put first";
     OOM_SCORE_ADJ_VALUES = "oom-score-adj-values", Kind::OomScores, "0 200 800", MULTI_ARG, "There are no children to put first";
@@ -167,6 +122,7 @@ options! {
     CRASH_LOG_ENABLED = "crash-log-enabled", Kind::Bool, "yes", MUTABLE, "There is no crash report";
     CRASH_MEMCHECK_ENABLED = "crash-memcheck-enabled", Kind::Bool, "yes", MUTABLE, "There is no memory check after a crash";
     USE_EXIT_ON_PANIC = "use-exit-on-panic", Kind::Bool, "no", HIDDEN, "A panic ends one session only";
+    LOADING_PROCESS_EVENTS_INTERVAL_BYTES = "loading-process-events-interval-bytes", int(1024, INT_MAX), "2097152", HIDDEN, "Clients are answered at any time while loading";
     WATCHDOG_PERIOD = "watchdog-period", int(0, INT_MAX), "0", HIDDEN, "There is no watchdog";
     SERVER_CPULIST = "server_cpulist", Kind::Text, "", IMMUTABLE, "Threads are not pinned to processors";
     BIO_CPULIST = "bio_cpulist", Kind::Text, "", IMMUTABLE, "Threads are not pinned to processors";
@@ -211,29 +167,8 @@ pub mod later {
         /// Options whose feature is yet to come.
         ROWS, base super::before(), all PENDING;
 
-        APPENDONLY = "appendonly", Kind::AlwaysNo("this version cannot keep an append only file yet"), "no", DENY_LOADING, "Keep an append only file";
-        STOP_WRITES_ON_BGSAVE_ERROR = "stop-writes-on-bgsave-error", Kind::Bool, "yes", MUTABLE, "Refuse writes after a failed snapshot";
-        RDBCOMPRESSION = "rdbcompression", Kind::Bool, "yes", MUTABLE, "Compress strings in snapshots";
-        RDBCHECKSUM = "rdbchecksum", Kind::Bool, "yes", IMMUTABLE, "End snapshots with a checksum";
-        DBFILENAME = "dbfilename", Kind::CheckedText(dbfilename), "dump.rdb", PROTECTED, "Name of the snapshot file";
         RDB_DEL_SYNC_FILES = "rdb-del-sync-files", Kind::Bool, "no", MUTABLE, "Remove snapshots made for replicas only";
-        RDB_KEY_SAVE_DELAY = "rdb-key-save-delay", int(INT_MIN, INT_MAX), "0", HIDDEN, "Wait after each key saved, for tests";
-        KEY_LOAD_DELAY = "key-load-delay", int(INT_MIN, INT_MAX), "0", HIDDEN, "Wait after each key loaded, for tests";
-        LOADING_PROCESS_EVENTS_INTERVAL_BYTES = "loading-process-events-interval-bytes", int(1024, INT_MAX), "2097152", HIDDEN, "How often clients are answered while loading";
-        SANITIZE_DUMP_PAYLOAD = "sanitize-dump-payload", Kind::Enum(SANITIZE), "no", DEBUG, "Check payloads of RESTORE in depth";
-        APPENDFILENAME = "appendfilename", Kind::CheckedText(appendfilename), "appendonly.aof", IMMUTABLE, "Name that append only files start with";
-        APPENDDIRNAME = "appenddirname", Kind::CheckedText(appenddirname), "appendonlydir", IMMUTABLE, "Folder of the append only files";
-        APPENDFSYNC = "appendfsync", Kind::Enum(FSYNC_POLICIES), "everysec", MUTABLE, "When the append only file is synced";
-        NO_APPENDFSYNC_ON_REWRITE = "no-appendfsync-on-rewrite", Kind::Bool, "no", MUTABLE, "Do not sync while rewriting";
-        AUTO_AOF_REWRITE_PERCENTAGE = "auto-aof-rewrite-percentage", int(0, INT_MAX), "100", MUTABLE, "Growth that starts a rewrite";
-        AUTO_AOF_REWRITE_MIN_SIZE = "auto-aof-rewrite-min-size", memory(0, LONG_MAX), "64mb", MUTABLE, "Least size that starts a rewrite";
-        AOF_LOAD_TRUNCATED = "aof-load-truncated", Kind::Bool, "yes", MUTABLE, "Load an append only file that ends half way";
-        AOF_USE_RDB_PREAMBLE = "aof-use-rdb-preamble", Kind::Bool, "yes", MUTABLE, "Rewrite to the snapshot format";
-        AOF_TIMESTAMP_ENABLED = "aof-timestamp-enabled", Kind::Bool, "no", MUTABLE, "Note times in the append only file";
-        AOF_DISABLE_AUTO_GC = "aof-disable-auto-gc", Kind::Bool, "no", MUTABLE, "Keep old append only files";
         SHUTDOWN_TIMEOUT = "shutdown-timeout", int(0, INT_MAX), "10", MUTABLE, "Seconds to wait for replicas when stopping";
-        SHUTDOWN_ON_SIGINT = "shutdown-on-sigint", SHUTDOWN, "default", MULTI_ARG, "How SIGINT stops the server";
-        SHUTDOWN_ON_SIGTERM = "shutdown-on-sigterm", SHUTDOWN, "default", MULTI_ARG, "How SIGTERM stops the server";
         REPLICA_SERVE_STALE_DATA = "replica-serve-stale-data" | "slave-serve-stale-data", Kind::Bool, "yes", MUTABLE, "Serve reads without a link to the primary";
         REPLICA_READ_ONLY = "replica-read-only" | "slave-read-only", Kind::Bool, "yes", DEBUG, "Refuse writes on a replica";
         REPLICA_LAZY_FLUSH = "replica-lazy-flush" | "slave-lazy-flush", Kind::Bool, "no", MUTABLE, "Free the old data set in the background";

@@ -7,6 +7,7 @@
 //! follow from it. A new feature adds its rows here, or moves them here from
 //! the list of pending ones in [`super::stock`].
 
+use super::disk::DISK;
 use super::stock::{LATER, STOCK};
 use super::value::{INT_MAX, INT_MIN, Kind, LONG_MAX, Names, UINT_MAX};
 
@@ -113,13 +114,13 @@ const fn base(place: usize, before: usize) -> u16 {
     (place + before) as u16
 }
 
-const ROWS: usize = OWN.len() + STOCK.len() + LATER.len();
+const ROWS: usize = OWN.len() + STOCK.len() + LATER.len() + DISK.len();
 
 /// Every option: those with a feature behind them, then those without effect,
-/// then the pending ones.
+/// then the pending ones, and last those about the disk, which have features too.
 pub static TABLE: &[Opt] = &{
     let mut all = [OWN[0]; ROWS];
-    let sections = [OWN, STOCK, LATER];
+    let sections = [OWN, STOCK, LATER, DISK];
     let (mut section, mut at) = (0, 0);
     while section < sections.len() {
         let mut i = 0;

@@ -120,7 +120,8 @@ fn ids_are_the_places_of_their_rows() {
     ] {
         assert_eq!(id.name(), name);
     }
-    assert!(id::APPENDONLY.row().has(PENDING));
+    assert!(id::REPL_TIMEOUT.row().has(PENDING));
+    assert!(!id::APPENDONLY.row().has(PENDING));
     assert!(!id::PORT.row().has(PENDING));
 }
 
@@ -254,13 +255,12 @@ fn names_and_flags() {
 
 #[test]
 fn options_that_cannot_be_turned_on() {
-    assert_eq!(shown("appendonly", "no"), "no");
-    assert_eq!(
-        refusal("appendonly", "yes"),
-        "this version cannot keep an append only file yet"
-    );
+    assert_eq!(shown("activedefrag", "no"), "no");
     assert!(refusal("activedefrag", "yes").starts_with("Active defragmentation cannot"));
-    assert_eq!(refusal("appendonly", "x"), "argument must be 'yes' or 'no'");
+    assert_eq!(
+        refusal("activedefrag", "x"),
+        "argument must be 'yes' or 'no'"
+    );
 }
 
 #[test]
@@ -636,10 +636,6 @@ fn a_bad_line_is_named() {
             "argument must be between 0 and 777 inclusive",
         ),
         ("dir /no/such/place", "No such file or directory"),
-        (
-            "appendonly yes",
-            "this version cannot keep an append only file yet",
-        ),
         (
             "cluster-enabled yes",
             "this server does not support cluster mode",

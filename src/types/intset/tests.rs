@@ -104,3 +104,45 @@ fn corrupt_bytes_are_refused() {
     }
     assert_eq!(IntSet::from_bytes([2, 0, 0, 0, 0, 0, 0, 0]), Err(Corrupt));
 }
+
+#[test]
+fn whatever_is_taken_can_be_used() {
+    let mut rng = Rng::new([9, 10]);
+    let sets = [
+        vec![-3, 0, 1, 2, 500],
+        vec![1, 2, 70_000],
+        vec![i64::MIN, -1, i64::MAX],
+        vec![7],
+    ];
+    let mut taken = 0;
+    for values in sets {
+        let good = IntSet::from_values(values);
+        let good = good.as_bytes();
+        for at in 0..good.len() {
+            for byte in 0..=255 {
+                let mut bytes = good.to_vec();
+                bytes[at] = byte;
+                let Ok(mut set) = IntSet::from_bytes(bytes) else {
+                    continue;
+                };
+                taken += 1;
+                let mut model: BTreeSet<i64> = set.iter().collect();
+                assert_eq!(model.len(), set.len());
+                for _ in 0..6 {
+                    let value = rng.next_u64() as i64 >> rng.below(64);
+                    assert_eq!(set.contains(value), model.contains(&value));
+                    assert_eq!(set.add(value), model.insert(value));
+                }
+                for value in model.clone().into_iter().step_by(2) {
+                    assert!(set.remove(value) && model.remove(&value));
+                }
+                assert!(set.iter().eq(model.iter().copied()));
+                assert!(
+                    set.random(&mut rng)
+                        .is_none_or(|value| model.contains(&value))
+                );
+            }
+        }
+    }
+    assert!(taken > 5000, "{taken}");
+}

@@ -274,3 +274,104 @@ fn random_bytes_never_panic() {
     }
     assert!(valid > 100, "{valid}");
 }
+
+/// Reads and edits a listpack in every way there is, next to a plain vector.
+fn exercise(mut list: Listpack, rng: &mut Rng) {
+    let mut model: Vec<Vec<u8>> = list.iter().map(Item::to_vec).collect();
+    assert_eq!(
+        (list.len(), list.is_empty()),
+        (model.len(), model.is_empty())
+    );
+    let backward = list.iter().rev().map(Item::to_vec);
+    assert!(backward.eq(model.iter().rev().cloned()));
+    for (index, text) in model.iter().enumerate() {
+        assert!(list.get(index as i64).is_some_and(|item| item.is(text)));
+        let found = list.find_first(text, 0).expect("a text that is there");
+        assert!(list.at(found).is(text));
+        assert!(list.find(found, text, 1).is_some());
+    }
+    list.push_front(b"front");
+    list.push_back(b"70000");
+    model.insert(0, b"front".to_vec());
+    model.push(b"70000".to_vec());
+    for _ in 0..4 {
+        let index = rng.index(model.len());
+        let Some(at) = list.seek(index as i64) else {
+            break;
+        };
+        match rng.below(4) {
+            0 => {
+                list.replace(at, b"other");
+                model[index] = b"other".to_vec();
+            }
+            1 => {
+                list.insert_before(at, 5);
+                model.insert(index, b"5".to_vec());
+            }
+            2 => {
+                list.insert_after(at, b"");
+                model.insert(index + 1, Vec::new());
+            }
+            _ => {
+                list.delete(at);
+                model.remove(index);
+            }
+        }
+    }
+    assert!(list.iter().map(Item::to_vec).eq(model.iter().cloned()));
+    let cut: Vec<Pos> = list.positions().step_by(3).map(|(at, _)| at).collect();
+    list.delete_each(&cut);
+    assert_eq!(
+        raw::validate(list.as_bytes()),
+        Some(model.len() - cut.len())
+    );
+}
+
+#[test]
+fn whatever_is_taken_can_be_used() {
+    let mut rng = Rng::new([7, 8]);
+    let good = borders_in_redis();
+    let mut taken = 0;
+    let mut try_out = |bytes: Vec<u8>, rng: &mut Rng| {
+        if let Ok(list) = Listpack::from_bytes(bytes) {
+            taken += 1;
+            exercise(list, rng);
+        }
+    };
+    for at in 0..good.len() {
+        for byte in 0..=255 {
+            let mut bad = good.clone();
+            bad[at] = byte;
+            try_out(bad, &mut rng);
+        }
+    }
+    // Short ones, in which bytes that mean something meet more often: a run of entries that are
+    // whole, some of them with one byte changed.
+    let parts: [&[u8]; 9] = [
+        &[5, 1],
+        &[0x81, b'x', 2],
+        &[0x80, 1],
+        &[0xdf, 0xff, 2],
+        &[0xe0, 1, b'y', 3],
+        &[0xf0, 0, 0, 0, 0, 5],
+        &[0xf0, 1, 0, 0, 0, b'z', 6],
+        &[0xf1, 2, 0, 3],
+        &[0xf4, 7, 0, 0, 0, 0, 0, 0, 0, 9],
+    ];
+    for _ in 0..100_000 {
+        let mut bytes = vec![0; 6];
+        let count = rng.index(6);
+        (0..count).for_each(|_| bytes.extend(parts[rng.index(parts.len())]));
+        if rng.below(2) == 0 {
+            let at = rng.index(bytes.len());
+            bytes[at] = rng.next_u64() as u8;
+        }
+        bytes.push(0xff);
+        let total = bytes.len() as u32;
+        bytes[..4].copy_from_slice(&total.to_le_bytes());
+        let announced = [count as u16, u16::MAX, 1][rng.index(3)];
+        bytes[4..6].copy_from_slice(&announced.to_le_bytes());
+        try_out(bytes, &mut rng);
+    }
+    assert!(taken > 40_000, "{taken}");
+}

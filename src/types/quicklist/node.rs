@@ -5,7 +5,7 @@
 //! anew in front of what is now the first entry. Nodes that are not at an end have neither
 //! ([`Node::trim`]).
 
-use super::Chunk;
+use super::{Chunk, Stored};
 use crate::types::listpack::entry::{self, HEADER, Item, Needle};
 use crate::types::listpack::raw;
 use crate::util::lzf;
@@ -210,6 +210,18 @@ impl Node {
             Node::Packed(packed) => Chunk::Packed(packed.bytes().into()),
             Node::Plain(bytes) => Chunk::Plain(bytes),
             Node::Lzf { data, size, .. } => Chunk::Packed(inflate(data, *size).into()),
+        }
+    }
+
+    /// The node as it is.
+    pub(super) fn stored(&self) -> Stored<'_> {
+        match self {
+            Node::Packed(packed) => Stored::Packed(packed.bytes()),
+            Node::Plain(bytes) => Stored::Plain(bytes),
+            Node::Lzf { data, size, .. } => Stored::Lzf {
+                data,
+                size: *size as usize,
+            },
         }
     }
 

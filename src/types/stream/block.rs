@@ -84,49 +84,54 @@ impl Block {
         Ok(block)
     }
 
-    /// Checks that the elements of a listpack make up a block.
+    /// Checks that the elements of a listpack make up a block with at least one entry.
     fn check(&self) -> Option<()> {
-        let mut at = HEADER;
-        let mut take = || {
-            if self.0[at] == END {
-                return None;
-            }
-            let (item, size) = entry::decode(&self.0, at);
-            at += size;
-            Some(item)
-        };
-        let int = |item: Item<'_>| match item {
-            Item::Int(int) => Some(int),
-            Item::Bytes(_) => None,
-        };
-        let live = int(take()?)?;
-        let deleted = int(take()?)?;
-        let fields = int(take()?)?.try_into().ok().filter(|&n: &usize| n > 0)?;
-        for _ in 0..fields {
-            take()?;
-        }
-        (int(take()?)? == 0).then_some(())?;
+        let mut elements = Elements::new(&self.0, HEADER);
+        let live = elements.count()?;
+        let deleted = elements.count()?;
+        let fields = elements.count().filter(|&fields| fields > 0)?;
+        elements.pass(fields)?;
+        (elements.int()? == 0).then_some(())?;
         let (mut all, mut gone) = (0, 0);
-        while let Some(flags) = take() {
-            let flags = int(flags)?;
-            int(take()?)?;
-            int(take()?)?;
+        loop {
+            // Flags are changed in place, which only works in their shortest form: one byte.
+            let flags = match elements.head() {
+                END => break,
+                flags if i64::from(flags) <= DELETED | SAME_FIELDS => i64::from(flags),
+                _ => return None,
+            };
+            elements.pass(1)?;
+            elements.int()?;
+            elements.int()?;
             let content = if flags & SAME_FIELDS != 0 {
+                elements.pass(fields)?;
                 fields
             } else {
-                let pairs: usize = int(take()?)?.try_into().ok()?;
-                pairs.checked_mul(2)?.checked_add(1)?
+                let pairs = elements.count().filter(|&pairs| pairs > 0)?;
+                let words = pairs.checked_mul(2)?;
+                elements.pass(words)?;
+                words + 1
             };
-            let taken = content - usize::from(flags & SAME_FIELDS == 0);
-            for _ in 0..taken {
-                take()?;
-            }
-            let count: usize = int(take()?)?.try_into().ok()?;
-            (count == LEAD + content).then_some(())?;
+            (elements.count()? == LEAD + content).then_some(())?;
             all += 1;
-            gone += i64::from(flags & DELETED != 0);
+            gone += usize::from(flags & DELETED != 0);
         }
-        (live == all - gone && deleted == gone).then_some(())
+        (all > 0 && live == all - gone && deleted == gone).then_some(())
+    }
+
+    /// Checks that the ids ascend from the block's first one on; the last of them.
+    pub(super) fn check_ids(&self, first: StreamId) -> Option<StreamId> {
+        let mut last: Option<StreamId> = None;
+        let mut at = self.start();
+        while let Some((found, next)) = self.forward(first, at) {
+            let fits = match last {
+                None => found.id >= first,
+                Some(last) => found.id > last,
+            };
+            fits.then_some(())?;
+            (last, at) = (Some(found.id), next);
+        }
+        last
     }
 
     /// The block as a listpack.
@@ -369,6 +374,52 @@ impl Block {
             names: same.then(|| self.master().1),
             content: found.content,
         }
+    }
+}
+
+/// The elements of a listpack that is still to prove a block.
+struct Elements<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Elements<'a> {
+    fn new(bytes: &'a [u8], at: usize) -> Elements<'a> {
+        Elements { bytes, at }
+    }
+
+    /// The first byte of the next element, or the terminator.
+    fn head(&self) -> u8 {
+        self.bytes[self.at]
+    }
+
+    /// Goes past so many elements, if there are as many.
+    fn pass(&mut self, count: usize) -> Option<()> {
+        for _ in 0..count {
+            if self.head() == END {
+                return None;
+            }
+            self.at += entry::size(self.bytes, self.at);
+        }
+        Some(())
+    }
+
+    /// The next element, if it is an integer.
+    fn int(&mut self) -> Option<i64> {
+        if self.head() == END {
+            return None;
+        }
+        let (item, size) = entry::decode(self.bytes, self.at);
+        self.at += size;
+        match item {
+            Item::Int(int) => Some(int),
+            Item::Bytes(_) => None,
+        }
+    }
+
+    /// The next element, if it is an integer that counts something.
+    fn count(&mut self) -> Option<usize> {
+        self.int()?.try_into().ok()
     }
 }
 

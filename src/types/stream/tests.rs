@@ -3,6 +3,7 @@
 use super::block::Block;
 use super::*;
 use crate::types::listpack::{Item, Listpack};
+use crate::util::random::Rng;
 
 const LIMITS: Limits = Limits {
     bytes: 4096,
@@ -143,6 +144,12 @@ fn a_block_has_the_layout_of_redis() {
     assert!(Block::from_bytes(block.as_bytes().to_vec()).is_ok());
 }
 
+fn block(text: &str) -> Result<Block, Corrupt> {
+    let words = text.split(' ').filter(|word| !word.is_empty());
+    let items = words.map(|word| Item::of(word.as_bytes()));
+    Block::from_bytes(Listpack::from_items(items).into_bytes())
+}
+
 #[test]
 fn blocks_from_elsewhere_are_checked() {
     let good = "2 1 1 f 0 2 0 0 x 4 3 1 0 y 4 0 2 0 1 g z 6";
@@ -160,16 +167,171 @@ fn blocks_from_elsewhere_are_checked() {
         "1 1 1 f 0 2 0 0 x 4",
         "1 0 9223372036854775807 f 0 2 0 0 x 4",
         "1 0 1 f 0 0 0 0 9223372036854775807 x 4",
+        "1 0 1 f 0 0 0 0 0 4",
+        "1 0 1 f 0 4 0 0 1 g x 6",
+        "1 0 1 f 0 -1 0 0 x 4",
+        "0 0 1 f 0",
+        "-1 0 1 f 0",
     ];
-    let block = |text: &str| {
-        let words = text.split(' ').filter(|word| !word.is_empty());
-        let items = words.map(|word| Item::of(word.as_bytes()));
-        Block::from_bytes(Listpack::from_items(items).into_bytes())
-    };
     assert!(block(good).is_ok());
     for text in bad {
         assert!(block(text).is_err(), "{text}");
     }
+}
+
+#[test]
+fn flags_of_more_than_a_byte_are_refused() {
+    // The same number in two bytes and in nine: to mark the entry as deleted would tear the
+    // listpack apart.
+    for wide in [&[0xc0, 2, 2][..], &[0xf4, 2, 0, 0, 0, 0, 0, 0, 0, 9]] {
+        let good = block("1 0 1 f 0 2 0 0 x 4").expect("a block");
+        let mut bytes = good.as_bytes().to_vec();
+        let flags = good.start();
+        bytes.splice(flags..flags + 2, wide.iter().copied());
+        let total = bytes.len() as u32;
+        bytes[..4].copy_from_slice(&total.to_le_bytes());
+        assert!(Listpack::from_bytes(bytes.clone()).is_ok());
+        assert!(Block::from_bytes(bytes).is_err());
+    }
+}
+
+#[test]
+fn ids_of_blocks_from_elsewhere_ascend() {
+    let two = |ms: i64, seq: i64| {
+        let text = format!("2 0 1 f 0 2 0 0 x 4 2 {ms} {seq} y 4");
+        block(&text).expect("a block")
+    };
+    for (ms, seq, fits) in [
+        (0, 1, true),
+        (1, -5, true),
+        (i64::MAX, 0, true),
+        (0, 0, false),
+        (0, -1, false),
+        (-1, 0, false),
+        // Past the greatest id and round to the lowest again.
+        (-5, 3, false),
+        (0, -6, true),
+    ] {
+        let mut log = Log::default();
+        let added = log.append_block(id(5, 5), two(ms, seq));
+        assert_eq!(added.is_ok(), fits, "{ms} {seq}");
+    }
+    let mut log = Log::default();
+    assert_eq!(log.append_block(id(5, 0), two(2, 0)), Ok(()));
+    for first in [id(4, 0), id(5, 0), id(6, 0), id(7, 0)] {
+        assert_eq!(
+            log.append_block(first, two(1, 0)),
+            Err(Corrupt),
+            "{first:?}"
+        );
+    }
+    assert_eq!(log.append_block(id(7, 1), two(1, 0)), Ok(()));
+    log.last_id = id(8, 0);
+    assert_eq!(log.complete(), Err(Corrupt));
+    log.last_id = id(8, 1);
+    assert_eq!(log.complete(), Ok(()));
+    assert_eq!((log.len(), log.first_id), (4, id(5, 0)));
+    let mut late = Log::default();
+    let start = "1 0 1 f 0 2 -1 0 x 4";
+    let early = block(start).expect("a block");
+    assert_eq!(late.append_block(id(5, 0), early), Err(Corrupt));
+}
+
+/// Uses a stream in every way there is.
+fn exercise(log: &mut Log) {
+    let forward: Vec<StreamId> = log.iter().map(|entry| entry.id).collect();
+    let mut backward: Vec<StreamId> = log
+        .range(StreamId::MIN, StreamId::MAX, true)
+        .map(|entry| entry.id)
+        .collect();
+    backward.reverse();
+    assert_eq!(forward, backward);
+    assert_eq!(forward.len(), log.len());
+    assert!(forward.is_sorted_by(|a, b| a < b));
+    for entry in log.iter() {
+        assert_eq!(entry.fields().len(), entry.fields().count());
+    }
+    let words: [&[u8]; 2] = [b"f", b"new"];
+    if let Some(next) = log.last_id.next() {
+        let added = log.append(NewId::Exact(next), words.into_iter(), 0, LIMITS);
+        assert_eq!(added, Ok(next));
+    }
+    let mut left = log.len();
+    for (n, &id) in forward.iter().enumerate() {
+        assert!(log.get(id).is_some());
+        if n % 2 == 0 {
+            assert!(log.delete(id) && log.get(id).is_none());
+            left -= 1;
+        }
+    }
+    assert_eq!((log.len(), log.iter().count()), (left, left));
+    for (first, block) in log.blocks() {
+        assert!(Block::from_bytes(block.as_bytes().to_vec()).is_ok());
+        assert!(block.check_ids(first).is_some());
+    }
+    log.trim(trim(Keep::Last(1), false, 0));
+    assert_eq!(log.iter().count(), left.min(1));
+    log.trim(trim(Keep::From(StreamId::MAX), false, 0));
+}
+
+#[test]
+fn any_corruption_of_a_block_is_found_or_harmless() {
+    let mut source = Log::default();
+    add(&mut source, id(10, 5), &["f", "1", "g", "x"], LIMITS);
+    add(&mut source, id(12, 1), &["f", "200", "g", "y"], LIMITS);
+    add(&mut source, id(13, 5), &["h", "3"], LIMITS);
+    add(
+        &mut source,
+        id(70_000, 0),
+        &["f", "", "g", "-70000"],
+        LIMITS,
+    );
+    source.delete(id(12, 1));
+    let (first, good) = source.blocks().next().expect("a block");
+    let good = good.as_bytes();
+    let (mut refused, mut taken) = (0, 0);
+    let mut try_out = |bytes: Vec<u8>| {
+        let mut log = Log::default();
+        let added = Block::from_bytes(bytes).and_then(|block| log.append_block(first, block));
+        if added.is_err() {
+            refused += 1;
+            return;
+        }
+        log.last_id = log.last_in_blocks().expect("an entry");
+        log.complete().expect("ids that fit");
+        taken += 1;
+        exercise(&mut log);
+    };
+    for at in 0..good.len() {
+        try_out(good[..at].to_vec());
+        for byte in 0..=255 {
+            let mut bad = good.to_vec();
+            bad[at] = byte;
+            try_out(bad);
+        }
+    }
+    // Several bytes at once, and elements that come twice or not at all.
+    let mut rng = Rng::new([21, 22]);
+    let packed = Listpack::from_bytes(good).expect("a listpack");
+    for _ in 0..50_000 {
+        let mut bad = packed.clone();
+        for _ in 0..1 + rng.index(3) {
+            let at = bad.seek(rng.index(bad.len()) as i64).expect("an element");
+            match rng.below(4) {
+                0 => drop(bad.delete(at)),
+                1 => bad.replace(at, rng.below(6) as i64 - 1),
+                2 => drop(bad.insert_after(at, rng.below(4) as i64)),
+                _ => bad.replace(at, b"word"),
+            }
+        }
+        let mut bytes = bad.into_bytes();
+        if rng.below(4) == 0 {
+            let at = rng.index(bytes.len());
+            bytes[at] = rng.next_u64() as u8;
+        }
+        try_out(bytes);
+    }
+    assert!(refused > 20_000 && taken > 1000, "{refused} {taken}");
 }
 
 #[test]
