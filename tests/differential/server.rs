@@ -1,10 +1,12 @@
 //! Starts redis-server or stdis on a free port of the loopback, and stops it when dropped.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::wire::{Connection, Outcome};
@@ -51,6 +53,17 @@ impl Pair {
 
 impl Server {
     fn start(program: &str, args: &[String]) -> Server {
+        // Another process can take the port between our look and the server's bind.
+        for _ in 0..5 {
+            if let Some(server) = Server::try_start(program, args) {
+                return server;
+            }
+        }
+        panic!("no free port for {program} after five tries");
+    }
+
+    /// Starts a server; `None` when somebody else has got its port.
+    fn try_start(program: &str, args: &[String]) -> Option<Server> {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
@@ -74,20 +87,27 @@ impl Server {
             child,
             folder,
         };
-        server.wait_until_ready(program);
-        server
+        server.wait_until_ready(program).then_some(server)
     }
 
-    /// Asks for PONG until it comes.
-    fn wait_until_ready(&mut self, program: &str) {
+    /// Asks for PONG until it comes. Returns `false` when the port is somebody else's.
+    fn wait_until_ready(&mut self, program: &str) -> bool {
         let start = Instant::now();
         loop {
             if let Ok(mut connection) = Connection::open(self.address, 2)
                 && connection.call(&["PING"]) == Outcome::Reply(b"+PONG\r\n".to_vec())
             {
-                return;
+                // It may be another server that answers.
+                let Outcome::Reply(info) = connection.call(&["INFO", "server"]) else {
+                    return false;
+                };
+                let own = format!("process_id:{}\r\n", self.child.id());
+                return String::from_utf8_lossy(&info).contains(&own);
             }
             if let Ok(Some(status)) = self.child.try_wait() {
+                if self.log().contains("in use") {
+                    return false;
+                }
                 panic!("{program} ended at its start ({status}):\n{}", self.log());
             }
             assert!(
@@ -116,10 +136,17 @@ impl Drop for Server {
     }
 }
 
-/// A port nobody listens on at this moment.
+/// An address nobody listens on at this moment, and that nobody else in this process was given.
 fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    listener.local_addr().expect("the port that was bound")
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    loop {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        let address = listener.local_addr().expect("the port that was bound");
+        let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
+        if given.insert(address.port()) {
+            return address;
+        }
+    }
 }
 
 /// Which of these commands the server at `address` does not have.

@@ -12,15 +12,15 @@ mod client;
 
 pub use client::{Client, NULL, REPLY_TIMEOUT, Value, encode, error, show, simple};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::Write;
 use std::net::TcpListener;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long a server may take to answer its first `PING`, or to end.
@@ -74,10 +74,19 @@ pub fn temp_dir() -> PathBuf {
     dir
 }
 
-/// A port that was free a moment ago.
+/// A port that was free a moment ago, and that nobody else in this process was given: until a server
+/// has bound it, the system may offer it again.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("bind a port");
-    listener.local_addr().expect("a bound address").port()
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    loop {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("bind a port");
+        let port = listener.local_addr().expect("a bound address").port();
+        let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
+        // A process that has been given very many may get one again.
+        if given.insert(port) || given.len() > 10_000 {
+            return port;
+        }
+    }
 }
 
 /// How a server is started.
