@@ -357,17 +357,32 @@ fn what_a_client_waited_for_comes_before_later_messages() {
 fn those_who_have_left_do_not_count() {
     let s = Server::start();
     let mut c = s.client();
-    for round in 0..100 {
+    // Nobody has told the server but the kernel, which on a busy machine may take its time to hear
+    // of it itself.
+    let mut late = 0;
+    let mut is_soon = |c: &mut Client, line: &str, right: &dyn Fn(&Value) -> bool| {
+        let at_once = right(&c.run(line));
+        late += usize::from(!at_once);
+        if !at_once {
+            eventually("those who left do not count", SOON, || right(&c.run(line)));
+        }
+    };
+    for _ in 0..100 {
         let stays = listener(&s, "ch");
         let leaves = [listener(&s, "ch"), listener(&s, "other")];
         drop(leaves);
-        // Nobody has told the server but the kernel.
-        assert_eq!(c.run("PUBLISH ch x"), 1, "round {round}");
-        assert_eq!(c.run("PUBSUB NUMSUB other").items()[1], 0, "round {round}");
+        is_soon(&mut c, "PUBLISH ch x", &|reply| reply == &1);
+        is_soon(&mut c, "PUBSUB NUMSUB other", &|reply| {
+            reply.items()[1] == 0
+        });
         drop(stays);
-        assert_eq!(c.run("PUBLISH ch x"), 0, "round {round}");
-        assert_eq!(c.run("PUBSUB CHANNELS").items().len(), 0, "round {round}");
+        is_soon(&mut c, "PUBLISH ch x", &|reply| reply == &0);
+        is_soon(&mut c, "PUBSUB CHANNELS", &|reply| reply.items().is_empty());
     }
+    assert!(
+        late <= 40,
+        "{late} of 400 answers came before the kernel knew"
+    );
 }
 
 #[test]
