@@ -627,6 +627,8 @@ fn sample(cases: u64, seed: u64) {
         let expected = match (name, damage) {
             // There is nothing in an empty file of an append only file.
             (BASE, Damage::Cut(0)) => None,
+            // Versions below 5 have no checksum: what is read as one of them is whole.
+            ("dump.rdb" | BASE, Damage::Flip(5..=8, _)) => None,
             ("dump.rdb" | BASE, _) => Some(Outcome::Refused),
             (LOG, Damage::Cut(_)) if options.len() == aof.len() => Some(Outcome::Loaded),
             _ => None,
