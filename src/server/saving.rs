@@ -32,7 +32,7 @@ use crate::{log_notice, log_warning, sys};
 const RETRY_AFTER: i64 = 5;
 /// The least that a gentle snapshot works, in per cent of its thread's time, however busy clients
 /// are.
-const GENTLE: u32 = 40;
+const GENTLE: u32 = 12;
 
 /// What is being written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
