@@ -275,13 +275,17 @@ fn run(
     };
     db.hold(locks);
     if !db.locks.holds_none() && !session.feeder {
-        if server.sealed.load(Ordering::Relaxed) {
-            // What has been saved is what remains.
-            return Ok(Step::Gone);
-        }
+        let sealed = server.sealed.load(Ordering::Relaxed);
         // It may have begun just before the locks were taken.
-        if server.loading.is_active() {
-            return Err(IS_LOADING);
+        if sealed || server.loading.is_active() {
+            // What earlier commands have for others is not lost with this one.
+            session.mail = std::mem::take(&mut db.mail);
+            // What has been saved is what remains.
+            return if sealed {
+                Ok(Step::Gone)
+            } else {
+                Err(IS_LOADING)
+            };
         }
     }
     let looks = !db.locks.holds_none() || row.spec.flags.has(WRITE.or(READONLY));

@@ -130,9 +130,7 @@ impl<'a> Keyspace<'a> {
     /// Logs that fields of a hash have been removed because they had expired.
     pub(super) fn log_expired_fields(&mut self, key: &[u8], fields: &[Vec<u8>]) {
         if self.logs() && !fields.is_empty() {
-            let mut words: Vec<&[u8]> = vec![b"HDEL", key];
-            words.extend(fields.iter().map(Vec::as_slice));
-            self.also(&words);
+            self.also(&removal(key, fields));
         }
     }
 
@@ -176,14 +174,18 @@ pub(super) fn log_swept(server: &Server, db: usize, swept: &Swept) {
             let lazy = server.config.bool(id::LAZYFREE_LAZY_EXPIRE);
             batch.push(db, [deletion(lazy), entry.key.bytes()].into_iter());
         }
-        Swept::Fields(key, fields) => log_fields(&mut batch, db, key, fields),
-        Swept::Hash(entry, fields) => log_fields(&mut batch, db, entry.key.bytes(), fields),
+        Swept::Fields(key, fields) => batch.push(db, removal(key, fields).into_iter()),
+        Swept::Hash(entry, fields) => {
+            let words = removal(entry.key.bytes(), fields);
+            batch.push(db, words.into_iter());
+        }
     }
     server.log.append(&batch, crate::util::clock::now_ms());
 }
 
-fn log_fields(batch: &mut Batch, db: usize, key: &[u8], fields: &[Vec<u8>]) {
-    let mut words: Vec<&[u8]> = vec![b"HDEL", key];
-    words.extend(fields.iter().map(Vec::as_slice));
-    batch.push(db, words.into_iter());
+/// The command that removes fields of a hash.
+fn removal<'w>(key: &'w [u8], fields: &'w [Vec<u8>]) -> Vec<&'w [u8]> {
+    let words: [&[u8]; 2] = [b"HDEL", key];
+    let fields = fields.iter().map(Vec::as_slice);
+    words.into_iter().chain(fields).collect()
 }

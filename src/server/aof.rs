@@ -22,7 +22,7 @@ use super::config::id;
 use super::log::Log;
 use crate::log_warning;
 use crate::persist::aof::files::{Files, State};
-use crate::util::clock::now_ms;
+use crate::util::clock::steady_ms;
 
 /// The time between two writes, where nobody waits for them. What comes after a longer silence is
 /// written at once.
@@ -57,7 +57,7 @@ pub struct Aof {
     /// Told when somebody has written and synced.
     done: Condvar,
     output: Mutex<Output>,
-    /// Since when a sync has been under way, unix milliseconds; 0 when none is.
+    /// Since when a sync has been under way, milliseconds on the steady clock; 0 when none is.
     syncing_since: AtomicI64,
     /// Syncs that held writers up.
     pub delayed: AtomicU64,
@@ -112,7 +112,8 @@ struct Output {
     /// The offset of the log behind it.
     taken: u64,
     spare: Vec<u8>,
-    /// When something was last complained about, and synced, unix milliseconds.
+    /// When something was last complained about, and synced, on the steady clock: one that is set back
+    /// must not put a sync off.
     complained: i64,
     last_sync: i64,
     /// What the last failure was.
@@ -204,14 +205,14 @@ impl Aof {
     /// Holds the caller up while the disk is so far behind that too much would be at risk.
     pub fn throttle(&self) {
         let since = self.syncing_since.load(Ordering::Relaxed);
-        if since == 0 || now_ms() - since <= PATIENCE_MS {
+        if since == 0 || steady_ms() - since <= PATIENCE_MS {
             return;
         }
         self.delayed.fetch_add(1, Ordering::Relaxed);
         let state = self.progress();
         let late = |state: &mut Progress| {
             let since = self.syncing_since.load(Ordering::Relaxed);
-            state.busy && since != 0 && now_ms() - since > PATIENCE_MS
+            state.busy && since != 0 && steady_ms() - since > PATIENCE_MS
         };
         // Looked at again now and then: what is late may be followed by something else.
         let most = Duration::from_secs(1);
@@ -312,7 +313,7 @@ impl Aof {
             Fsync::EverySecond => {
                 let rewriting =
                     server.saving.is_busy() && server.config.bool(id::NO_APPENDFSYNC_ON_REWRITE);
-                !rewriting && now_ms() - self.output().last_sync >= 1000
+                !rewriting && steady_ms() - self.output().last_sync >= 1000
             }
         }
     }
@@ -403,16 +404,16 @@ impl Aof {
         let Some(file) = &output.current else {
             return Ok(());
         };
-        let start = now_ms();
+        let start = steady_ms();
         self.syncing_since.store(start, Ordering::Relaxed);
         let result = file.sync_data();
         self.syncing_since.store(0, Ordering::Relaxed);
-        output.last_sync = now_ms();
+        output.last_sync = steady_ms();
         result
     }
 
     fn fail(&self, server: &Server, output: &mut Output, error: io::Error) {
-        let now = now_ms();
+        let now = steady_ms();
         let first = !self.failed.swap(true, Ordering::Relaxed);
         if first || now - output.complained > COMPLAIN_EVERY_MS {
             output.complained = now;

@@ -63,7 +63,7 @@ struct Plan {
 fn prepare(server: &Server) -> Result<Plan, NotSaved> {
     let aof = &server.aof;
     if server.log.is_on() {
-        // The file in use is opened by then: there is room for one that is to follow.
+        // The writer has gone over to the file in use by then: the log remembers one switch only.
         aof.flush(server);
     }
     let mut setup = aof.setup();

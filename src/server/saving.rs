@@ -75,8 +75,7 @@ pub struct Saving {
     pub last_save: AtomicI64,
     /// All changes to the data set when it was.
     saved_changes: AtomicU64,
-    /// Changes that came with a data set that was loaded, or were forgotten with one; see
-    /// [`Saving::changes`].
+    /// How often the snapshot file was saved.
     pub saves: AtomicU64,
     /// How the last save in the background, and the last rewrite, ended.
     pub save: Record,

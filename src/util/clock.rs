@@ -1,6 +1,8 @@
-//! Wall-clock time as integers, in the units of Redis' commands and files.
+//! Wall-clock time as integers, in the units of Redis' commands and files, and a clock that is never
+//! set.
 
-use std::time::{Duration, SystemTime};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant, SystemTime};
 
 /// Milliseconds since the Unix epoch.
 #[inline]
@@ -14,6 +16,12 @@ pub fn now_us() -> i64 {
     // A clock before 1970 is a broken clock; zero keeps every key alive.
     let since = SystemTime::UNIX_EPOCH.elapsed().unwrap_or(Duration::ZERO);
     since.as_micros() as i64
+}
+
+/// Milliseconds, at least one, on a clock that is never set: how long the process has been asking.
+pub fn steady_ms() -> i64 {
+    static START: OnceLock<Instant> = OnceLock::new();
+    START.get_or_init(Instant::now).elapsed().as_millis() as i64 + 1
 }
 
 #[cfg(test)]
