@@ -44,7 +44,7 @@ pub(super) fn load_aof(c: &mut Ctx<'_>) -> Outcome {
     if c.db.in_transaction {
         return Err(INSIDE);
     }
-    if c.server.log.is_on() {
+    if c.server.log.has_file() {
         c.server.aof.flush(c.server);
     }
     load(c, Source::Aof, true).map_err(|_| AOF_NOT_LOADED)?;

@@ -22,6 +22,7 @@ use crate::log_warning;
 use crate::resp::Reply;
 use crate::server::client::{BLOCKED, CLOSE_ASAP, Client, MONITOR, SUBSCRIBED};
 use crate::server::config::{Caller, id};
+use crate::server::log::Followed;
 use crate::server::{Server, histogram};
 use crate::store::{Locks, Store, shard_of};
 
@@ -101,7 +102,7 @@ pub fn execute(
         return Step::Done;
     }
     begin_reply(session);
-    if may_write && server.log.is_on() && !session.feeder {
+    if may_write && server.log.has_file() && !session.feeder {
         server.aof.throttle();
     }
     if paused && !wait_for_pause(server, session, may_write) {
@@ -269,11 +270,22 @@ fn run(
     db.may_restart = place == Place::Shared;
     db.no_touch = session.client.has(crate::server::client::NO_TOUCH) && row.name != "touch";
     db.obeys = session.feeder;
+    db.effects.follows = session.followed.is_some();
     let locks = match row.spec.locking {
         Locking::Transaction => transactions::lock(server, session),
         _ => lock(server, &mut db, row, args),
     };
     db.hold(locks);
+    if let Some(followed) = &session.followed
+        && !server.replication.is_current(followed.generation)
+    {
+        // The server has another role now.
+        return Ok(Step::Gone);
+    }
+    if !db.locks.holds_none() {
+        // What needs no lock is passed on once it has been carried out.
+        db.effects.followed = session.followed.as_mut().map(Followed::take);
+    }
     if !db.locks.holds_none() && !session.feeder {
         let sealed = server.sealed.load(Ordering::Relaxed);
         // It may have begun just before the locks were taken.
@@ -347,9 +359,9 @@ fn run(
         server.stats.pour(&mut session.tally);
         flush::save_emptied(server);
     }
-    if db.effects.logged > 0 {
-        session.logged = db.effects.logged;
-        session.uncommitted = db.effects.logged;
+    if let Some(logged) = db.effects.logged {
+        session.logged = logged;
+        session.uncommitted = logged.file;
     } else if looks && server.aof.is_always() && !session.feeder {
         // The reply tells what others have done, and that must not be lost either.
         let seen = server.log.seen();

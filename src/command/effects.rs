@@ -15,7 +15,7 @@ use super::spec::{MAY_REPLICATE, WRITE};
 use super::table::Row;
 use super::{Args, Keyspace};
 use crate::server::config::id;
-use crate::server::log::Batch;
+use crate::server::log::{Audience, Batch, Followed, Position};
 use crate::server::{Server, log};
 use crate::store::Locks;
 use crate::store::sweep::Swept;
@@ -31,16 +31,26 @@ pub struct Effects {
     /// Whether it is logged even if it has changed nothing.
     forced: bool,
     batch: Batch,
-    /// The offset in the log behind the last effects; 0 for none.
-    pub logged: u64,
+    /// What is behind the last effects in the log, if there were any.
+    pub logged: Option<Position>,
+    /// Whether the command comes from a primary.
+    pub follows: bool,
+    /// Then what has come of its stream since the last one.
+    pub followed: Option<Followed>,
 }
 
 impl<'a> Keyspace<'a> {
     /// Holds these locks from now on.
     pub(super) fn hold(&mut self, locks: Locks<'a>) {
         self.locks = locks;
-        // Feeders carry out what a log holds.
-        self.effects.on = self.server.log.is_on() && !self.obeys;
+        let log = &self.server.log;
+        self.effects.on = match (self.obeys, self.effects.follows) {
+            (false, _) => log.is_on(),
+            // The file has a log of its own, while replicas are passed on what the primary sends.
+            (true, true) => log.has_file(),
+            // What the file held that is being loaded.
+            (true, false) => false,
+        };
     }
 
     /// Logs what has happened and releases the locks.
@@ -51,9 +61,16 @@ impl<'a> Keyspace<'a> {
 
     /// Logs what has happened so far as one step. What others are served then is a step of its own.
     pub(super) fn end_step(&mut self) {
-        if !self.effects.batch.is_empty() {
-            let now = self.now;
-            self.effects.logged = self.server.log.append(&self.effects.batch, now);
+        let (log, now) = (&self.server.log, self.now);
+        if let Some(followed) = self
+            .effects
+            .followed
+            .take_if(|followed| !followed.raw.is_empty())
+        {
+            log.append_followed(&self.effects.batch, &followed, self.number, now);
+            self.effects.batch.clear();
+        } else if !self.effects.batch.is_empty() {
+            self.effects.logged = Some(log.append(&self.effects.batch, now));
             self.effects.batch.clear();
         }
     }
@@ -76,6 +93,17 @@ impl<'a> Keyspace<'a> {
         if self.effects.on {
             let number = self.number;
             self.effects.batch.push(number, words.iter().copied());
+        }
+    }
+
+    /// Sends these words to replicas in the place of the command, which changes no key.
+    pub fn to_replicas(&mut self, words: &[&[u8]]) {
+        self.effects.replaced = true;
+        if self.effects.on && self.server.log.has_stream() {
+            let (number, words) = (self.number, words.iter().copied());
+            self.effects
+                .batch
+                .push_for(Audience::Replicas, number, words);
         }
     }
 

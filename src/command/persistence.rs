@@ -184,11 +184,12 @@ fn waitaof(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
         return Err(NOT_POSITIVE);
     }
     let timeout = timeout_ms(args, 3, c.db.now)?;
-    if local > 0 && !c.server.log.is_on() {
+    if local > 0 && !c.server.log.has_file() {
         return Err(NO_AOF);
     }
-    let offset = c.session.logged;
-    let has = |server: &crate::server::Server| server.log.is_on() && server.aof.synced() >= offset;
+    let offset = c.session.logged.file;
+    let has =
+        |server: &crate::server::Server| server.log.has_file() && server.aof.synced() >= offset;
     let enough = |server| replicas == 0 && (local == 0 || has(server));
     if !c.db.in_transaction && !enough(c.server) {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));

@@ -242,6 +242,9 @@ fn send(c: &mut Ctx<'_>, args: &Args<'_>, kind: Kind) -> Outcome {
         .pubsub
         .publish(c.server, &mut c.db.mail, kind, &args[1], &args[2]);
     c.out.count(sent);
+    if c.db.logs() {
+        c.db.to_replicas(&[&args[0], &args[1], &args[2]]);
+    }
     Ok(())
 }
 

@@ -10,7 +10,9 @@ use crate::server::Server;
 use crate::server::blocking::Waiter;
 use crate::server::client::Client;
 use crate::server::config::id;
+use crate::server::log::{Followed, Position};
 use crate::server::mail::Mail;
+use crate::server::replication::replicas::Replica;
 use crate::server::stats::Tally;
 use crate::util::clock::now_ms;
 
@@ -43,12 +45,16 @@ pub struct Session {
     pub tally: Tally,
     /// Messages that its commands have for clients, to be sent before their replies.
     pub mail: Mail,
-    /// The offset in the log behind the last effects of its commands; 0 for none.
-    pub logged: u64,
-    /// The same for replies that have not been sent; 0 when all have.
+    /// What is behind the last effects of its commands in the log.
+    pub logged: Position,
+    /// The file's part of it for replies that have not been sent; 0 when all have.
     pub uncommitted: u64,
     /// Whether it carries out what a log holds, rather than what a client wants.
     pub feeder: bool,
+    /// For the link to a primary, what has come of its stream and is not in the log yet.
+    pub followed: Option<Followed>,
+    /// What the client is as a replica of this server.
+    pub replica: Option<Arc<Replica>>,
     /// The time, as this session last read it.
     pub clock: Clock,
     /// What it waits for, from its registration until its thread goes to sleep.
@@ -74,9 +80,11 @@ impl Session {
             replies: Replies::On,
             close: false,
             tally: Tally::default(),
-            logged: 0,
+            logged: Position::default(),
             uncommitted: 0,
             feeder: false,
+            followed: None,
+            replica: None,
             clock: Clock::now(),
             waiter: None,
             transaction: None,

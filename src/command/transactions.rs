@@ -269,6 +269,7 @@ fn exec(c: &mut Ctx<'_>, _: &mut Args<'_>) -> Outcome {
     }
     show_finished(c.session);
     c.db.in_transaction = false;
+    c.db.number = c.session.db;
     c.row = exec;
     Ok(())
 }

@@ -144,7 +144,7 @@ impl Aof {
 
     /// Reads the policy anew, after an option changed or the file was opened or closed.
     pub fn refresh(&self, server: &Server) {
-        let always = server.log.is_on() && policy(server) == Fsync::Always;
+        let always = server.log.has_file() && policy(server) == Fsync::Always;
         self.always.store(always, Ordering::Relaxed);
     }
 
@@ -278,7 +278,7 @@ impl Aof {
         let mut last: Option<Instant> = None;
         while !server.log.is_closed() {
             let waited = server.log.wait(Duration::from_millis(500));
-            if !server.log.is_on() && !waited {
+            if !server.log.has_file() && !waited {
                 continue;
             }
             if self.is_always() {
@@ -354,7 +354,7 @@ impl Aof {
         if let Some((number, after)) = taken.after {
             output.queue.push_back(Piece::new(Some(number), after));
         }
-        output.taken = taken.end;
+        output.taken = taken.end.file;
         while let Some(mut piece) = output.queue.pop_front() {
             let result = self.write(output, &mut piece);
             if result.is_err() {

@@ -121,7 +121,7 @@ pub fn prepare(server: &Server, manner: Manner) -> Result<(), Unwritten> {
             }
         }
     }
-    if server.log.is_on() {
+    if server.log.has_file() {
         log_notice!("Calling fsync() on the AOF file.");
         let locks = crate::store::Locks::all(&server.store, true);
         server.sealed.store(true, Ordering::Relaxed);

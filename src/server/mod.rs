@@ -19,6 +19,7 @@ pub mod mail;
 pub mod outbox;
 pub mod pause;
 pub mod pubsub;
+pub mod replication;
 pub mod rewriting;
 pub mod saving;
 pub mod stats;
@@ -47,6 +48,7 @@ use loading::Loading;
 use log::Log;
 use pause::Pause;
 use pubsub::PubSub;
+use replication::Replication;
 use saving::Saving;
 use stats::Stats;
 use targets::Targets;
@@ -80,6 +82,8 @@ pub struct Server {
     pub lazyfree: LazyFree,
     /// What has happened to the data set.
     pub log: Log,
+    /// Who follows whom.
+    pub replication: Replication,
     /// The writer of the append only file.
     pub aof: Aof,
     /// Saving the data set.
@@ -180,6 +184,7 @@ impl Server {
             pause: Pause::default(),
             lazyfree: LazyFree::default(),
             log: Log::default(),
+            replication: Replication::default(),
             aof: Aof::default(),
             saving: Saving::default(),
             loading: Loading::default(),

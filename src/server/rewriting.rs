@@ -62,7 +62,7 @@ struct Plan {
 /// Readies the new increment.
 fn prepare(server: &Server) -> Result<Plan, NotSaved> {
     let aof = &server.aof;
-    if server.log.is_on() {
+    if server.log.has_file() {
         // The writer has gone over to the file in use by then: the log remembers one switch only.
         aof.flush(server);
     }

@@ -1,0 +1,214 @@
+//! Replication: which role the server has, the names of its history, and the two ends of a link.
+//!
+//! A primary keeps the stream of its effects (the stream part of [`super::log`]) and sends it to its
+//! [`replicas`], each from its own offset. A replica follows a primary: the link to it, which is one
+//! of the feeders of commands and so lives on a higher floor ([`crate::replication`]), carries out
+//! what comes and puts it into its own log, byte for byte; so a replica can have replicas, and can
+//! take the primary's place.
+//!
+//! A history has a name, the replication id, and every byte in it an offset. A replica that takes
+//! the primary's place begins a new history, and remembers the name of the old one up to the offset
+//! at which it ended; so replicas of either can go on without copying everything.
+//!
+//! The role only changes while every shard is locked. Each change begins a new *generation*: what a
+//! link of an older one still brings is not carried out.
+//! <https://redis.io/docs/latest/operate/oss_and_stack/management/replication/>
+
+pub mod replicas;
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::Server;
+use super::client::Client;
+use super::config::id;
+use crate::util::random;
+use replicas::Replicas;
+
+/// The name of no history.
+pub const NO_ID: &str = "0000000000000000000000000000000000000000";
+
+/// The primary that the server follows.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Primary {
+    /// Name or address.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+}
+
+/// How far the link to the primary is.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum LinkState {
+    /// There is none: the server is a primary.
+    #[default]
+    None,
+    /// It is to be made.
+    Connect,
+    /// It is being made.
+    Connecting,
+    /// Both ends introduce themselves.
+    Handshake,
+    /// The data set is being copied.
+    Transfer,
+    /// It stands.
+    Connected,
+}
+
+/// What is known of the link.
+#[derive(Clone, Default)]
+pub struct Link {
+    /// How far it is.
+    pub state: LinkState,
+    /// What the primary is seen as: it is among the clients, marked as a primary.
+    pub client: Option<Arc<Client>>,
+    /// When it was lost, or first sought, unix seconds; 0 while it stands.
+    pub down_since: i64,
+    /// When something last came, unix seconds.
+    pub last_io: i64,
+    /// The copy of the data set: bytes to come, 0 while unknown; bytes that have come; when some
+    /// last did, unix seconds.
+    pub transfer_total: u64,
+    /// See `transfer_total`.
+    pub transfer_read: u64,
+    /// See `transfer_total`.
+    pub transfer_last_io: i64,
+}
+
+/// The role and all that hangs on it.
+#[derive(Clone)]
+pub struct State {
+    /// The name of the history.
+    pub id: String,
+    /// The name of the history before, [`NO_ID`] if there was none.
+    pub id2: String,
+    /// The first offset of it that is not part of this history, as Redis counts: from one; -1 if
+    /// there was none.
+    pub offset2: i64,
+    /// Whom the server follows, if it is a replica.
+    pub primary: Option<Primary>,
+    /// Whether what is in the data set is a point of this history, from which the stream can go on:
+    /// a replica asks its primary for that first.
+    pub resumable: bool,
+    /// The link to the primary.
+    pub link: Link,
+}
+
+/// Replication.
+pub struct Replication {
+    generation: AtomicU64,
+    replica: AtomicBool,
+    state: Mutex<State>,
+    /// Told when the role changes.
+    changed: Condvar,
+    /// Those that follow this server.
+    pub replicas: Replicas,
+}
+
+impl Default for Replication {
+    fn default() -> Replication {
+        Replication {
+            generation: AtomicU64::new(1),
+            replica: AtomicBool::new(false),
+            state: Mutex::new(State {
+                id: random::hex_id(40),
+                id2: NO_ID.to_owned(),
+                offset2: -1,
+                primary: None,
+                resumable: false,
+                link: Link::default(),
+            }),
+            changed: Condvar::new(),
+            replicas: Replicas::default(),
+        }
+    }
+}
+
+impl Replication {
+    /// Whether the server follows a primary. While a shard is locked, the answer holds.
+    #[inline]
+    pub fn is_replica(&self) -> bool {
+        self.replica.load(Ordering::Relaxed)
+    }
+
+    /// Counts changes of the role.
+    #[inline]
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Relaxed)
+    }
+
+    /// Whether the role is still that of a generation. While a shard is locked, the answer holds.
+    #[inline]
+    pub fn is_current(&self, generation: u64) -> bool {
+        self.generation() == generation
+    }
+
+    /// The role and all that hangs on it. Whoever needs the log's lock as well takes this one first.
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until the role is no longer that of a generation, or the time is over. Returns whether
+    /// it has changed.
+    pub fn wait_for_change(&self, generation: u64, timeout: Duration) -> bool {
+        let same = |_: &mut State| self.generation() == generation;
+        let waited = self.changed.wait_timeout_while(self.state(), timeout, same);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
+        self.generation() != generation
+    }
+}
+
+/// Has the server follow a primary from now on; its own history ends here, but a replica of the
+/// same primary can go on with it. Every shard must be locked.
+pub fn follow(server: &Server, primary: Primary, now: i64) {
+    let replication = &server.replication;
+    let mut state = replication.state();
+    cut_link(&mut state);
+    let generation = replication.generation() + 1;
+    // What it has is a point of a history that the primary may know: its own, if it was a primary.
+    state.resumable |= state.primary.is_none();
+    state.primary = Some(primary);
+    state.link = Link {
+        state: LinkState::Connect,
+        down_since: now / 1000,
+        ..Link::default()
+    };
+    let limit = server.config.memory(id::REPL_BACKLOG_SIZE) as usize;
+    let offset = server.log.stream_end();
+    server.log.follow(generation, offset, true, limit);
+    replication.replica.store(true, Ordering::Relaxed);
+    replication.generation.store(generation, Ordering::Relaxed);
+    drop(state);
+    replication.changed.notify_all();
+}
+
+/// Has the server be a primary from now on, with a history of its own, which those who followed the
+/// same primary can go on with. Every shard must be locked.
+pub fn unfollow(server: &Server) {
+    let replication = &server.replication;
+    let mut state = replication.state();
+    cut_link(&mut state);
+    state.primary = None;
+    state.link = Link::default();
+    shift_id(&mut state, server.log.stream_end());
+    server.log.unfollow();
+    replication.replica.store(false, Ordering::Relaxed);
+    replication.generation.fetch_add(1, Ordering::Relaxed);
+    drop(state);
+    replication.changed.notify_all();
+}
+
+/// Begins a new history where the old one stands at an offset.
+pub fn shift_id(state: &mut State, end: u64) {
+    // The next byte would have been the old history's, but it is not.
+    state.id2 = std::mem::replace(&mut state.id, random::hex_id(40));
+    state.offset2 = end as i64 + 1;
+}
+
+/// Ends the link that there is; whoever serves it finds its time over.
+fn cut_link(state: &mut State) {
+    if let Some(client) = state.link.client.take() {
+        client.kill();
+    }
+}
