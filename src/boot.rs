@@ -16,11 +16,12 @@ use crate::net::listener::Listeners;
 use crate::net::pool::Pool;
 use crate::net::round::Rounds;
 use crate::persist::rdb::file;
+use crate::server::client::{BLOCKED, MASTER, REPLICA};
 use crate::server::config::{self, Config, Invocation, Loaded, id};
 use crate::server::ending;
 use crate::server::mail::{self, HOUSEKEEPER, Mail, SWEEPER};
 use crate::server::stats::Stats;
-use crate::server::{REDIS_VERSION, Server, Stop, logger, rewriting, saving};
+use crate::server::{REDIS_VERSION, Server, Stop, logger, replication, rewriting, saving};
 use crate::util::clock::now_ms;
 use crate::{log_notice, log_verbose, log_warning, sys};
 
@@ -119,6 +120,7 @@ fn start(loaded: Loaded) -> Result<ExitCode, String> {
         .startup_memory
         .store(sys::used_memory(), Ordering::Relaxed);
     logger::set_role(b'M');
+    replication::start(&server);
     log_notice!("Server initialized");
     let loaded = loading::at_start(&server);
     if server.loading.is_cancelled() {
@@ -241,7 +243,9 @@ fn start_threads(server: &Arc<Server>) -> std::io::Result<()> {
             sweeper.store.sweep_until_stopped(
                 paused,
                 |_, db, gone| consequences::swept(&sweeper, &mut mail.borrow_mut(), db, gone),
-                || {
+                |took| {
+                    let latency = &sweeper.latency;
+                    latency.note(&sweeper.config, "expire-cycle", took);
                     mail.borrow_mut().deliver(&sweeper);
                 },
             );
@@ -342,6 +346,7 @@ fn keep_house(server: &Arc<Server>) {
             mail.deliver(server);
         }
         ticks += 1;
+        replication::failover::tick(server);
         save_what_is_due(server);
         if ticks.is_multiple_of(10) {
             close_idle_clients(server);
@@ -359,7 +364,7 @@ fn close_idle_clients(server: &Server) {
     }
     let now = now_ms();
     for client in server.clients.all() {
-        if client.idle_ms(now) / 1000 > timeout && !client.has(crate::server::client::BLOCKED) {
+        if client.idle_ms(now) / 1000 > timeout && !client.has_any(&[BLOCKED, REPLICA, MASTER]) {
             log_verbose!("Closing idle client");
             client.kill();
         }
@@ -393,7 +398,7 @@ fn stop(server: &Arc<Server>, listeners: &Listeners, why: Stop) -> ExitCode {
     listeners.close();
     server.store.stop_sweeper();
     server.log.close();
-    server.pause.end();
+    server.pause.end_all();
     for client in server.clients.all() {
         client.kill();
     }

@@ -35,7 +35,7 @@
 //! ([`server::lazyfree`]), and housekeeping in [`boot`] does what is due periodically. One writes the
 //! append only file where no client waits for it ([`server::aof`]); a save or a rewrite has a thread
 //! while it lasts ([`server::saving`], [`server::rewriting`]), and loading several
-//! ([`loading::snapshot`]).
+//! ([`loading::snapshot`], [`loading::lanes`]).
 
 pub mod boot;
 pub mod command;

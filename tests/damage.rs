@@ -248,6 +248,7 @@ fn all_snapshots(bytes: &[u8], flips: usize) {
     let terms = Terms {
         duplicates: Duplicates::Replace,
         drop_expired: true,
+        restore: false,
     };
     let mut loaded = [0; 2];
     // Without the checksum, what is damaged comes to be looked at; with it, nothing is accepted.

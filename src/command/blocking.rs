@@ -26,6 +26,7 @@ use super::{Args, Keyspace, list_moves, stream_reads, tracking, zset_pops};
 use crate::resp::Reply;
 use crate::server::Server;
 use crate::server::blocking::{End, Outcome as Waited, Served, Waiter, Wanted};
+use crate::server::client::CLOSE_AFTER_REPLY;
 use crate::store::{Locks, shard_of};
 use crate::types::Type;
 use crate::util::longdouble::LongDouble;
@@ -35,6 +36,10 @@ const NOT_A_TIMEOUT_MS: Error = Error::new("ERR timeout is not an integer or out
 const NEGATIVE_TIMEOUT: Error = Error::new("ERR timeout is negative");
 const TIMEOUT_TOO_LONG: Error = Error::new("ERR timeout is out of range");
 const UNBLOCKED: Error = Error::new("UNBLOCKED client unblocked via CLIENT UNBLOCK");
+/// What a client that waits is told when the server begins to follow a primary.
+pub(super) const DEMOTED: Error = Error::new(
+    "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)",
+);
 
 /// A wish to wait, from the handler to the dispatcher.
 pub struct Request {
@@ -224,6 +229,7 @@ fn serve_key(db: &mut Keyspace<'_>, key: &[u8]) {
 /// Takes what a client wanted from a key, and puts its reply together. `None` when there is
 /// nothing.
 fn take(db: &mut Keyspace<'_>, key: &[u8], waiter: &Waiter) -> Option<Served> {
+    let start = Instant::now();
     let mut out = Reply::new();
     out.set_resp3(waiter.resp3);
     db.forget_hash();
@@ -256,6 +262,7 @@ fn take(db: &mut Keyspace<'_>, key: &[u8], waiter: &Waiter) -> Option<Served> {
     Some(Served {
         reply: out.bytes().to_vec(),
         messages,
+        nanos: start.elapsed().as_nanos() as u64,
     })
 }
 
@@ -318,6 +325,7 @@ pub(super) fn stream_gone(server: &Server, db: usize, hash: u64, key: &[u8]) {
         let served = Served {
             reply: out.bytes().to_vec(),
             messages: Vec::new(),
+            nanos: 0,
         };
         if waiter.serve(|| Some(served)) {
             server.blocking.leave(&waiter, hash, key);
@@ -342,6 +350,15 @@ pub(super) fn wait(server: &Server, session: &mut Session, out: &mut Reply) -> S
         return Step::Done;
     };
     let waited = waiter.wait();
+    let waiting = session.waiting.take();
+    let serving = match &waited {
+        Waited::Served(served) => Some(served.nanos),
+        Waited::Ended(End::TimedOut | End::Unblocked | End::Demoted) => Some(0),
+        Waited::Ended(End::Gone) => None,
+    };
+    if let (Some(waiting), Some(nanos)) = (waiting, serving) {
+        waiting.end(server, session, nanos);
+    }
     server.blocking.forget(&waiter);
     session.clock = Clock::now();
     let failed = |session: &mut Session, text: &[u8]| {
@@ -355,7 +372,9 @@ pub(super) fn wait(server: &Server, session: &mut Session, out: &mut Reply) -> S
         session.tally.totals.errors += 1;
     };
     match waited {
-        Waited::Served(Served { reply, messages }) => {
+        Waited::Served(Served {
+            reply, messages, ..
+        }) => {
             if server.aof.is_always() {
                 session.uncommitted = served_by(server, &waiter);
             }
@@ -373,6 +392,12 @@ pub(super) fn wait(server: &Server, session: &mut Session, out: &mut Reply) -> S
         Waited::Ended(End::Unblocked) => {
             failed(session, UNBLOCKED.as_bytes());
             out.error(UNBLOCKED.as_bytes());
+        }
+        Waited::Ended(End::Demoted) => {
+            failed(session, DEMOTED.as_bytes());
+            out.error(DEMOTED.as_bytes());
+            session.client.set(CLOSE_AFTER_REPLY, true);
+            session.close = true;
         }
         Waited::Ended(End::Gone) => {
             session.client.unblock();

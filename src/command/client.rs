@@ -16,9 +16,9 @@ use super::spec::*;
 use super::{Args, Ctx, Outcome, tracking};
 use crate::server::blocking::End;
 use crate::server::client::{
-    CLOSE_AFTER_REPLY, Client, ClientFlag, NO_EVICT, NO_TOUCH, SUBSCRIBED,
+    CLOSE_AFTER_REPLY, Client, ClientFlag, MASTER, NO_EVICT, NO_TOUCH, REPLICA, SUBSCRIBED,
 };
-use crate::server::pause::Mode;
+use crate::server::pause::{Mode, Purpose};
 use crate::util::clock::now_ms;
 
 /// The rows of this family.
@@ -151,7 +151,9 @@ const CLIENT_SUBCOMMANDS: &[Command] = &[
             "Holds up the commands of clients for a while",
         )
         .args("timeout:integer [mode:(WRITE | ALL)@6.2.0]")
-        .history(&[("6.2.0", "Modes WRITE and ALL")]),
+        .history(&[("6.2.0", "Modes WRITE and ALL")])
+        // Whoever has the reply relies on it: nothing that is paused is still being carried out.
+        .locking(Locking::AllWrite),
     Command::new("reply", 3, client_reply)
         .flags(NOSCRIPT.or(LOADING).or(STALE))
         .acl(CAT_CONNECTION)
@@ -241,9 +243,12 @@ impl Kind {
             .ok_or_else(|| quoting("ERR Unknown client type '", word, "'"))
     }
 
-    /// Links to other servers are no clients here.
     fn of(client: &Client) -> Kind {
-        if client.has(SUBSCRIBED) {
+        if client.has(MASTER) {
+            Kind::Master
+        } else if client.has(REPLICA) {
+            Kind::Replica
+        } else if client.has(SUBSCRIBED) {
             Kind::Pubsub
         } else {
             Kind::Normal
@@ -531,14 +536,15 @@ fn client_pause(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
     if timeout < 0 {
         return Err(NEGATIVE_TIMEOUT);
     }
-    c.server.pause.start(now_ms().saturating_add(timeout), mode);
+    let until = now_ms().saturating_add(timeout);
+    c.server.pause.start(Purpose::Client, until, mode);
     c.out.ok();
     Ok(())
 }
 
 /// `CLIENT UNPAUSE`
 fn client_unpause(c: &mut Ctx<'_>, _: &mut Args<'_>) -> Outcome {
-    c.server.pause.end();
+    c.server.pause.end(Purpose::Client);
     c.out.ok();
     Ok(())
 }

@@ -117,8 +117,13 @@ fn apply(server: &Arc<Server>, option: OptId, in_transaction: bool) -> Result<()
         }
     } else if [id::MAXMEMORY_POLICY, id::LFU_LOG_FACTOR, id::LFU_DECAY_TIME].contains(&option) {
         server.refresh_access_policy();
+    } else if [id::SLOWLOG_LOG_SLOWER_THAN, id::LATENCY_MONITOR_THRESHOLD].contains(&option) {
+        server.refresh_slow();
     } else if option == id::APPENDFSYNC {
         server.aof.refresh(server);
+    } else if option == id::REPL_BACKLOG_SIZE {
+        let limit = server.config.memory(id::REPL_BACKLOG_SIZE);
+        server.log.set_stream_limit(limit as usize);
     } else if option == id::AOF_TIMESTAMP_ENABLED {
         let yes = server.config.bool(id::AOF_TIMESTAMP_ENABLED);
         server.log.set_annotations(yes);

@@ -53,6 +53,7 @@ fn debug(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
     let name = args[1].to_ascii_lowercase();
     match (&name[..], args.len()) {
         (b"aof-flush-sleep", 3) => aof_flush_sleep(c, args),
+        (b"change-repl-id", 2) => change_repl_id(c),
         (b"digest", 2) => debug_digest::digest(c),
         (b"digest-value", 2..) => debug_digest::digest_value(c, args),
         (b"error", 3) => error(c, args),
@@ -69,6 +70,7 @@ fn debug(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
         (b"populate", 3..=5) => populate(c, args),
         (b"protocol", 3) => protocol(c, args),
         (b"reload", _) => debug_reload::reload(c, args),
+        (b"replicate", 3..) => replicate(c, args),
         (b"quicklist-packed-threshold", 3) => quicklist_packed_threshold(c, args),
         (b"sdslen", 3) => sdslen(c, args),
         (b"set-active-expire", 3) => set_active_expire(c, args),
@@ -83,6 +85,8 @@ fn debug(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
 const HELP: &[&str] = &[
     "AOF-FLUSH-SLEEP <microseconds>",
     "    Wait before the append only file is written.",
+    "CHANGE-REPL-ID",
+    "    Give the replication history another name, which no replica knows.",
     "DIGEST",
     "    Reply with 40 hexadecimal digits that depend on everything the databases hold.",
     "DIGEST-VALUE <key> [<key> ...]",
@@ -125,6 +129,8 @@ const HELP: &[&str] = &[
     "      Do not empty the databases.",
     "    * NOSAVE",
     "      Do not save first: load the file that is there.",
+    "REPLICATE <word> [<word> ...]",
+    "    Send a command to replicas only, so that they come to differ.",
     "SDSLEN <key>",
     "    Show length, spare room and memory of <key> and its string value.",
     "SET-ACTIVE-EXPIRE <0|1>",
@@ -149,6 +155,22 @@ fn error(c: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
 /// `DEBUG LOG message`
 fn log(c: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
     log_warning!("DEBUG LOG: {}", String::from_utf8_lossy(&args[2]));
+    c.out.ok();
+    Ok(())
+}
+
+/// `DEBUG CHANGE-REPL-ID`
+fn change_repl_id(c: &mut Ctx<'_>) -> Outcome {
+    log_warning!("Changing replication IDs after receiving DEBUG change-repl-id");
+    c.server.replication.state().rename();
+    c.out.ok();
+    Ok(())
+}
+
+/// `DEBUG REPLICATE word [word ...]`
+fn replicate(c: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
+    let words: Vec<&[u8]> = args.from(2).collect();
+    c.server.log.say(words.into_iter());
     c.out.ok();
     Ok(())
 }

@@ -13,16 +13,17 @@ use super::monitor;
 use super::session::{Clock, Replies, Session};
 use super::spec::{
     DENYOOM, Flags, LOADING, Locking, MAY_REPLICATE, NO_AUTH, NO_MULTI, NOSCRIPT, PROTECTED,
-    PUBSUB, READONLY, Scope, WRITE,
+    PUBSUB, READONLY, STALE, Scope, WRITE,
 };
 use super::table::{Keys, Row, table};
 use super::{Args, Ctx, Keyspace, Pace, tracking, transactions};
-use super::{blocking, flush};
+use super::{blocking, flush, slowlog};
 use crate::log_warning;
 use crate::resp::Reply;
-use crate::server::client::{BLOCKED, CLOSE_ASAP, Client, MONITOR, SUBSCRIBED};
+use crate::server::client::{BLOCKED, CLOSE_ASAP, Client, MONITOR, REPLICA, SUBSCRIBED};
 use crate::server::config::{Caller, id};
 use crate::server::log::Followed;
+use crate::server::replication::LinkState;
 use crate::server::{Server, histogram};
 use crate::store::{Locks, Store, shard_of};
 
@@ -38,6 +39,11 @@ const NO_SNAPSHOTS: Error = Error::new(
      to report errors during writes if RDB snapshotting fails (stop-writes-on-bgsave-error option). \
      Please check the Redis logs for details about the RDB error.",
 );
+
+const READ_ONLY: Error = Error::new("READONLY You can't write against a read only replica.");
+const TOO_FEW_REPLICAS: Error = Error::new("NOREPLICAS Not enough good replicas to write.");
+const PRIMARY_DOWN: Error =
+    Error::new("MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.");
 
 /// Where a command is being carried out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -85,7 +91,7 @@ pub fn execute(
         session.client.last_command.store(number, Ordering::Relaxed);
     }
     let (may_write, slow) = demands(session, row);
-    let paused = !session.feeder && server.pause.holds(may_write);
+    let paused = may_pause(session) && server.pause.holds(may_write);
     if place == Place::Shared && (slow || paused) {
         return Step::NeedsOwnThread;
     }
@@ -95,11 +101,7 @@ pub fn execute(
         false => check(server, session, row, args),
     };
     if let Err(error) = allowed {
-        let rejected = &server.stats.command(row.id).rejected;
-        rejected.fetch_add(1, Ordering::Relaxed);
-        tracking::end_caching(session, Some(row));
-        refuse(server, session, out, Some(row), error);
-        return Step::Done;
+        return reject(server, session, out, row, error);
     }
     begin_reply(session);
     if may_write && server.log.has_file() && !session.feeder {
@@ -118,15 +120,28 @@ pub fn execute(
         true => monitor::quote(row, args),
         false => None,
     };
-    let (step, result) = match run(server, session, out, row, args, place) {
-        // Whatever it looked at, it starts over.
-        Ok(Step::NeedsOwnThread) => return Step::NeedsOwnThread,
-        Ok(step) => (step, Ok(())),
-        Err(error) => (Step::Done, Err(error)),
+    let (step, result) = loop {
+        break match run(server, session, out, row, args, place) {
+            // Whatever it looked at, it starts over.
+            Ok(Step::NeedsOwnThread) if place == Place::Shared => return Step::NeedsOwnThread,
+            // A pause has begun before it had its locks.
+            Ok(Step::NeedsOwnThread) => match wait_for_pause(server, session, may_write) {
+                true => continue,
+                false => return Step::Gone,
+            },
+            Ok(step) => (step, Ok(())),
+            Err(Stop::Refused(error)) => return reject(server, session, out, row, error),
+            Err(Stop::Failed(error)) => (Step::Done, Err(error)),
+        };
     };
     let done = result.is_ok();
     tracking::end_caching(session, Some(row));
-    count(server, session, out, start, row, result);
+    let nanos = count(server, session, out, start, row, result);
+    if step == Step::Blocked {
+        session.waiting = Some(slowlog::Waiting::new(server, row, args, nanos));
+    } else if server.is_slow(nanos) {
+        slowlog::note(server, session, row, args, nanos);
+    }
     if let Some(quoted) = shown {
         monitor::show(server, session, &quoted);
     }
@@ -160,6 +175,27 @@ fn demands(session: &Session, row: &Row) -> (bool, bool) {
     (flags.has(WRITE.or(MAY_REPLICATE)), slow)
 }
 
+/// Whether pauses hold for what a session asks for. Those of a replica have to do with the stream,
+/// and what comes from a primary is held up where it arrives.
+fn may_pause(session: &Session) -> bool {
+    !session.feeder && !session.client.has(REPLICA)
+}
+
+/// Refuses a command that does not fit the state of the server or of its client.
+fn reject(
+    server: &Server,
+    session: &mut Session,
+    out: &mut Reply,
+    row: &Row,
+    error: Error,
+) -> Step {
+    let rejected = &server.stats.command(row.id).rejected;
+    rejected.fetch_add(1, Ordering::Relaxed);
+    tracking::end_caching(session, Some(row));
+    refuse(server, session, out, Some(row), error);
+    Step::Done
+}
+
 /// Replies with the error for a command that is not carried out.
 fn refuse(
     server: &Server,
@@ -171,12 +207,12 @@ fn refuse(
     let start = out.len();
     begin_reply(session);
     let error = transactions::refused(session, row, error);
-    fail(server, session, out, start, &error);
+    fail(server, session, out, start, row, &error);
     finish_reply(session, out, start);
 }
 
 /// Counts a command that has been carried out, and replaces by its error, if it failed, what it
-/// wrote behind `start`.
+/// wrote behind `start`. Returns how many nanoseconds it took.
 pub(super) fn count(
     server: &Server,
     session: &mut Session,
@@ -184,11 +220,15 @@ pub(super) fn count(
     start: usize,
     row: &Row,
     result: Outcome,
-) {
+) -> u64 {
     if let Err(error) = result {
         let failed = &server.stats.command(row.id).failed;
         failed.fetch_add(1, Ordering::Relaxed);
-        fail(server, session, out, start, &error);
+        fail(server, session, out, start, Some(row), &error);
+    }
+    if session.is_loader() {
+        // Those have been counted when they happened.
+        return 0;
     }
     let nanos = session.clock.lap().as_nanos() as u64;
     let bucket = server
@@ -198,6 +238,7 @@ pub(super) fn count(
     server
         .stats
         .called(&mut session.tally, row.id, nanos, bucket);
+    nanos
 }
 
 /// Waits until a blocked client's wait is over and writes its reply. Once that is sent, or the
@@ -249,14 +290,40 @@ fn keep_reply(session: &mut Session) {
 }
 
 /// Replaces what a command has written by an error.
-fn fail(server: &Server, session: &mut Session, out: &mut Reply, start: usize, error: &Error) {
+pub(super) fn fail(
+    server: &Server,
+    session: &mut Session,
+    out: &mut Reply,
+    start: usize,
+    row: Option<&Row>,
+    error: &Error,
+) {
     out.truncate(start);
+    if session.is_loader() {
+        let unexpected = &server.stats.unexpected_errors;
+        unexpected.fetch_add(1, Ordering::Relaxed);
+        // The log and the data set do not belong together.
+        log_warning!(
+            "== CRITICAL == This server is sending an error to its AOF-loading-client: '{}' after processing the \
+             command '{}'",
+            error.as_bytes().escape_ascii(),
+            row.map_or("<unknown>", |row| &row.name)
+        );
+    }
     out.error(error.as_bytes());
     server.stats.error(error.as_bytes());
     session.tally.totals.errors += 1;
 }
 
-/// Locks, runs, unlocks.
+/// Why a command has not done what it was to do.
+enum Stop {
+    /// It was not carried out: what was checked before it had its locks no longer holds.
+    Refused(Error),
+    /// It failed.
+    Failed(Error),
+}
+
+/// Locks, runs, unlocks. [`Step::NeedsOwnThread`] where there is one means that a pause has begun.
 fn run(
     server: &Arc<Server>,
     session: &mut Session,
@@ -264,7 +331,7 @@ fn run(
     row: &'static Row,
     args: &mut Args<'_>,
     place: Place,
-) -> Outcome<Step> {
+) -> Result<Step, Stop> {
     let mut db = Keyspace::new(server, session.db, session.clock.ms());
     db.mail = std::mem::take(&mut session.mail);
     db.may_restart = place == Place::Shared;
@@ -275,6 +342,10 @@ fn run(
         Locking::Transaction => transactions::lock(server, session),
         _ => lock(server, &mut db, row, args),
     };
+    if locks.has_waited() {
+        // What others held up is not what the command takes.
+        session.clock.lap();
+    }
     db.hold(locks);
     if let Some(followed) = &session.followed
         && !server.replication.is_current(followed.generation)
@@ -287,17 +358,18 @@ fn run(
         db.effects.followed = session.followed.as_mut().map(Followed::take);
     }
     if !db.locks.holds_none() && !session.feeder {
-        let sealed = server.sealed.load(Ordering::Relaxed);
-        // It may have begun just before the locks were taken.
-        if sealed || server.loading.is_active() {
+        // What has been checked may have changed just before the locks were taken.
+        if let Some(stop) = recheck(server, session, row) {
             // What earlier commands have for others is not lost with this one.
             session.mail = std::mem::take(&mut db.mail);
-            // What has been saved is what remains.
-            return if sealed {
-                Ok(Step::Gone)
-            } else {
-                Err(IS_LOADING)
-            };
+            return stop;
+        }
+        if may_pause(session)
+            && server.pause.mode().is_some()
+            && server.pause.holds(demands(session, row).0)
+        {
+            session.mail = std::mem::take(&mut db.mail);
+            return Ok(Step::NeedsOwnThread);
         }
     }
     let looks = !db.locks.holds_none() || row.spec.flags.has(WRITE.or(READONLY));
@@ -369,7 +441,25 @@ fn run(
             session.uncommitted = seen;
         }
     }
-    result.map(|()| step)
+    result.map(|()| step).map_err(Stop::Failed)
+}
+
+/// What no longer holds, now that the command has its locks, under which it does not change any more.
+fn recheck(server: &Server, session: &Session, row: &Row) -> Option<Result<Step, Stop>> {
+    if server.sealed.load(Ordering::Relaxed) {
+        // What has been saved is what remains.
+        return Some(Ok(Step::Gone));
+    }
+    if server.loading.is_active() && !may_run_while_loading(session, row) {
+        return Some(Err(Stop::Refused(IS_LOADING)));
+    }
+    if server.replication.is_replica()
+        && may_write(session, row)
+        && let Err(error) = check_role(server)
+    {
+        return Some(Err(Stop::Refused(error)));
+    }
+    None
 }
 
 /// Locks the shards that the command's row asks for.
@@ -528,17 +618,69 @@ fn check(server: &Server, session: &mut Session, row: &Row, args: &Args<'_>) -> 
             "OOM command not allowed when used memory > 'maxmemory'.",
         ));
     }
-    let may_write =
-        row.spec.flags.has(WRITE) || row.name == "exec" && queued_flags(session).has(WRITE);
+    let may_write = may_write(session, row);
     if may_write || row.name == "ping" {
         check_disk(server)?;
     }
+    let replica = server.replication.is_replica();
+    if may_write {
+        match replica {
+            true => check_role(server)?,
+            false => check_replicas(server)?,
+        }
+    }
     let client = &session.client;
     check_subscribed(client, row)?;
+    if replica && !may_run_stale(session, row) {
+        check_link(server)?;
+    }
     if server.loading.is_active() && !may_run_while_loading(session, row) {
         return Err(IS_LOADING);
     }
+    if client.has_any(&[MONITOR, REPLICA])
+        && row.spec.flags.has(WRITE.or(READONLY).or(MAY_REPLICATE))
+    {
+        return Err(Error::new("ERR Replica can't interact with the keyspace"));
+    }
     Ok(())
+}
+
+/// Whether a command writes to keys: an `EXEC` if one of its commands does.
+fn may_write(session: &Session, row: &Row) -> bool {
+    row.spec.flags.has(WRITE) || row.name == "exec" && queued_flags(session).has(WRITE)
+}
+
+/// Whether a replica lets clients write.
+fn check_role(server: &Server) -> Outcome {
+    match server.config.bool(id::REPLICA_READ_ONLY) {
+        true => Err(READ_ONLY),
+        false => Ok(()),
+    }
+}
+
+/// Whether a primary has as many replicas at hand as writes need.
+fn check_replicas(server: &Server) -> Outcome {
+    let needed = server.config.int(id::MIN_REPLICAS_TO_WRITE);
+    if needed == 0 || server.config.int(id::MIN_REPLICAS_MAX_LAG) == 0 {
+        return Ok(());
+    }
+    let good = server.replication.replicas.count_good(server);
+    match (good as i64) < needed {
+        true => Err(TOO_FEW_REPLICAS),
+        false => Ok(()),
+    }
+}
+
+/// Whether a replica answers with what it has, which may be old.
+fn check_link(server: &Server) -> Outcome {
+    if server.config.bool(id::REPLICA_SERVE_STALE_DATA) {
+        return Ok(());
+    }
+    let state = server.replication.state();
+    match state.primary.is_some() && state.link.state != LinkState::Connected {
+        true => Err(PRIMARY_DOWN),
+        false => Ok(()),
+    }
 }
 
 /// The flags of all commands of the client's transaction together.
@@ -554,6 +696,13 @@ fn may_run_while_loading(session: &Session, row: &Row) -> bool {
     row.spec.flags.has(LOADING) && all
 }
 
+/// Whether a command, for an `EXEC` all of its commands, may run on a replica whose data may be old.
+fn may_run_stale(session: &Session, row: &Row) -> bool {
+    let queued = session.transaction.as_ref();
+    let all = row.name != "exec" || queued.is_none_or(|queued| queued.while_stale);
+    row.spec.flags.has(STALE) && all
+}
+
 /// Whether what is written could be saved.
 fn check_disk(server: &Server) -> Outcome {
     if server.saving.stops_writes(server) {
@@ -567,20 +716,14 @@ fn check_disk(server: &Server) -> Outcome {
     }
 }
 
-/// Whether a client that has subscribed or monitors may use this command.
+/// Whether a client that has subscribed may use this command.
 fn check_subscribed(client: &Client, row: &Row) -> Outcome {
-    if !client.has_any(&[SUBSCRIBED, MONITOR]) {
-        return Ok(());
-    }
     if client.has(SUBSCRIBED) && client.resp.load(Ordering::Relaxed) == 2 && !fits_subscribed(row) {
         return Err(Error::text(format!(
             "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are \
              allowed in this context",
             row.name
         )));
-    }
-    if client.has(MONITOR) && row.spec.flags.has(WRITE.or(READONLY).or(MAY_REPLICATE)) {
-        return Err(Error::new("ERR Replica can't interact with the keyspace"));
     }
     Ok(())
 }

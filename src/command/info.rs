@@ -10,11 +10,12 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::info_replication::{StreamMemory, about_replication};
 use super::options::is;
 use super::spec::*;
 use super::{Args, Ctx, Outcome, table};
-use crate::persist::aof::files::State;
-use crate::server::client::BLOCKED;
+use crate::persist::aof::files::State as AofState;
+use crate::server::client::{BLOCKED, REPLICA};
 use crate::server::config::id;
 use crate::server::pubsub::Kind as Listening;
 use crate::server::saving::Kind;
@@ -123,7 +124,7 @@ fn info(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
 
 /// What has been found out about the databases, one shard after the other.
 #[derive(Default)]
-struct Survey {
+pub(super) struct Survey {
     databases: Vec<Keys>,
     /// Bytes of the tables of all databases, without what their entries own.
     tables: u64,
@@ -150,15 +151,15 @@ impl Survey {
 }
 
 /// The reply as it grows, and what the databases have to tell.
-struct Text(String, Survey);
+pub(super) struct Text(String, Survey);
 
 impl Text {
-    fn line(&mut self, line: impl Display) {
+    pub(super) fn line(&mut self, line: impl Display) {
         // Writing to a string does not fail.
         let _ = write!(self.0, "{line}\r\n");
     }
 
-    fn field(&mut self, name: &str, value: impl Display) {
+    pub(super) fn field(&mut self, name: &str, value: impl Display) {
         self.line(format_args!("{name}:{value}"));
     }
 
@@ -257,7 +258,8 @@ fn about_clients(text: &mut Text, server: &Server) {
         .iter()
         .map(|client| client.query_used.load(Relaxed) + client.query_free.load(Relaxed));
     let output = clients.iter().map(|client| client.outbox.memory());
-    text.field("connected_clients", clients.len());
+    let replicas = clients.iter().filter(|client| client.has(REPLICA)).count();
+    text.field("connected_clients", clients.len() - replicas);
     text.field("cluster_connections", 0);
     text.field("maxclients", server.config.int(id::MAXCLIENTS));
     text.field("client_recent_max_input_buffer", input.max().unwrap_or(0));
@@ -283,9 +285,11 @@ fn about_memory(text: &mut Text, server: &Server) {
         .clients
         .all()
         .iter()
+        .filter(|client| !client.has(REPLICA))
         .map(|client| client.memory() as u64)
         .sum();
-    let overhead = startup + clients + text.1.tables;
+    let stream = StreamMemory::of(server);
+    let overhead = startup + clients + stream.backlog + stream.replicas + text.1.tables;
     let dataset = used.saturating_sub(overhead);
     let percent = |part: u64, whole: u64| part as f64 * 100.0 / whole.max(1) as f64;
     text.bytes("used_memory", used);
@@ -332,12 +336,10 @@ fn about_memory(text: &mut Text, server: &Server) {
         resident,
         used,
     );
-    text.zeros(&[
-        "mem_not_counted_for_evict",
-        "mem_replication_backlog",
-        "mem_total_replication_buffers",
-        "mem_clients_slaves",
-    ]);
+    text.field("mem_not_counted_for_evict", stream.replicas);
+    text.field("mem_replication_backlog", stream.backlog);
+    text.field("mem_total_replication_buffers", stream.all());
+    text.field("mem_clients_slaves", stream.replicas);
     text.field("mem_clients_normal", clients);
     text.zeros(&["mem_cluster_links", "mem_aof_buffer"]);
     text.field("mem_allocator", "libc");
@@ -396,7 +398,7 @@ fn about_persistence(text: &mut Text, server: &Server) {
     text.field("rdb_last_load_keys_expired", loading.expired.load(Relaxed));
     text.field("rdb_last_load_keys_loaded", loading.keys.load(Relaxed));
     let state = aof.state();
-    text.field("aof_enabled", u8::from(state != State::Off));
+    text.field("aof_enabled", u8::from(state != AofState::Off));
     let rewrites = running(Kind::Rewrite).is_some();
     text.field("aof_rewrite_in_progress", u8::from(rewrites));
     let (_, scheduled) = saving.scheduled();
@@ -416,7 +418,7 @@ fn about_persistence(text: &mut Text, server: &Server) {
     text.field("aof_last_write_status", if written { "ok" } else { "err" });
     text.field("aof_last_cow_size", saving.rewrite.copied.load(Relaxed));
     text.zeros(&["module_fork_in_progress", "module_fork_last_cow_size"]);
-    if state != State::Off {
+    if state != AofState::Off {
         text.field("aof_current_size", aof.size.load(Relaxed));
         text.field("aof_base_size", aof.base_size.load(Relaxed));
         text.field("aof_pending_rewrite", 0);
@@ -456,16 +458,20 @@ fn about_stats(text: &mut Text, server: &Server) {
     text.field("instantaneous_ops_per_sec", rates.commands);
     text.field("total_net_input_bytes", totals.input_bytes);
     text.field("total_net_output_bytes", totals.output_bytes);
-    text.zeros(&["total_net_repl_input_bytes", "total_net_repl_output_bytes"]);
+    let (repl_input, repl_output) = stats.repl_bytes();
+    text.field("total_net_repl_input_bytes", repl_input);
+    text.field("total_net_repl_output_bytes", repl_output);
     text.field("instantaneous_input_kbps", kbps(rates.input));
     text.field("instantaneous_output_kbps", kbps(rates.output));
-    text.field("instantaneous_input_repl_kbps", kbps(0));
-    text.field("instantaneous_output_repl_kbps", kbps(0));
+    text.field("instantaneous_input_repl_kbps", kbps(rates.repl_input));
+    text.field("instantaneous_output_repl_kbps", kbps(rates.repl_output));
     text.field(
         "rejected_connections",
         stats.rejected_connections.load(Relaxed),
     );
-    text.zeros(&["sync_full", "sync_partial_ok", "sync_partial_err"]);
+    text.field("sync_full", stats.sync_full.load(Relaxed));
+    text.field("sync_partial_ok", stats.sync_partial_ok.load(Relaxed));
+    text.field("sync_partial_err", stats.sync_partial_err.load(Relaxed));
     text.field("expired_subkeys", totals.expired_fields);
     text.field("expired_keys", totals.expired);
     text.zeros(&[
@@ -497,7 +503,8 @@ fn about_stats(text: &mut Text, server: &Server) {
     text.field("tracking_total_keys", server.tracking.key_count());
     text.field("tracking_total_items", server.tracking.item_count());
     text.field("tracking_total_prefixes", server.tracking.prefix_count());
-    text.zeros(&["unexpected_error_replies"]);
+    let unexpected = stats.unexpected_errors.load(Relaxed);
+    text.field("unexpected_error_replies", unexpected);
     text.field("total_error_replies", totals.errors);
     text.field("dump_payload_sanitizations", 0);
     text.field("total_reads_processed", totals.reads);
@@ -518,22 +525,6 @@ fn about_stats(text: &mut Text, server: &Server) {
         "acl_access_denied_key",
         "acl_access_denied_channel",
     ]);
-}
-
-fn about_replication(text: &mut Text, server: &Server) {
-    text.field("role", "master");
-    text.field("connected_slaves", 0);
-    text.field("master_failover_state", "no-failover");
-    text.field("master_replid", &server.run_id);
-    text.field("master_replid2", "0".repeat(40));
-    text.field("master_repl_offset", 0);
-    text.field("second_repl_offset", -1);
-    text.field("repl_backlog_active", 0);
-    text.field(
-        "repl_backlog_size",
-        server.config.memory(id::REPL_BACKLOG_SIZE),
-    );
-    text.zeros(&["repl_backlog_first_byte_offset", "repl_backlog_histlen"]);
 }
 
 fn about_cpu(text: &mut Text, _: &Server) {

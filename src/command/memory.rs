@@ -8,11 +8,13 @@ use std::sync::atomic::Ordering;
 
 use super::error::{Outcome, SYNTAX};
 use super::help::help;
+use super::info_replication::StreamMemory;
 use super::options::{int, is};
 use super::spec::*;
 use super::{Args, Ctx};
 use crate::resp::Reply;
 use crate::resp::reply::Aggregate;
+use crate::server::client::REPLICA;
 use crate::store::entry::Entry;
 use crate::store::{SHARDS, shard_of};
 use crate::sys;
@@ -146,6 +148,7 @@ struct Account {
     startup: usize,
     peak: usize,
     clients: usize,
+    stream: StreamMemory,
     client_count: usize,
     tables: Vec<Tables>,
     /// From glibc: in live blocks, and taken from the system for blocks live and free.
@@ -186,7 +189,10 @@ impl Account {
             used,
             startup: c.server.stats.startup_memory.load(Ordering::Relaxed),
             peak: c.server.stats.peak_memory.load(Ordering::Relaxed).max(used),
-            clients: clients.iter().map(|client| client.memory()).sum(),
+            clients: (clients.iter().filter(|client| !client.has(REPLICA)))
+                .map(|client| client.memory())
+                .sum(),
+            stream: StreamMemory::of(c.server),
             client_count: clients.len(),
             tables,
             allocated: heaps.in_use + heaps.mmapped,
@@ -206,7 +212,8 @@ impl Account {
             .iter()
             .map(|tables| tables.main + tables.expires)
             .sum();
-        self.startup + self.clients + tables
+        let stream = (self.stream.backlog + self.stream.replicas) as usize;
+        self.startup + self.clients + stream + tables
     }
 
     fn dataset(&self) -> usize {
@@ -250,10 +257,10 @@ fn memory_stats(c: &mut Ctx<'_>, _: &mut Args<'_>) -> Outcome {
     number(out, "peak.allocated", a.peak as i64);
     number(out, "total.allocated", a.used as i64);
     number(out, "startup.allocated", a.startup as i64);
-    // What does not exist yet takes nothing.
-    number(out, "replication.backlog", 0);
-    number(out, "clients.slaves", 0);
+    number(out, "replication.backlog", a.stream.backlog as i64);
+    number(out, "clients.slaves", a.stream.replicas as i64);
     number(out, "clients.normal", a.clients as i64);
+    // What does not exist yet takes nothing.
     for name in [
         "cluster.links",
         "aof.buffer",
@@ -449,6 +456,10 @@ mod tests {
             startup: 1 << 20,
             peak: 100 << 20,
             clients: 1 << 20,
+            stream: StreamMemory {
+                backlog: 0,
+                replicas: 0,
+            },
             client_count: 10,
             tables: vec![Tables {
                 number: 0,

@@ -10,6 +10,7 @@ pub mod dispatch;
 pub mod docs;
 pub mod effects;
 pub mod error;
+pub mod feeding;
 pub mod keyspace;
 pub mod session;
 pub mod spec;
@@ -30,6 +31,7 @@ mod debug_reload;
 mod debug_values;
 mod dump;
 mod expire;
+mod failover;
 mod flush;
 mod geo;
 mod geo_search;
@@ -38,8 +40,11 @@ mod hashes;
 mod help;
 mod hyperloglog;
 mod info;
+mod info_replication;
 mod introspection;
 mod keys;
+mod latency;
+mod latency_report;
 mod lcs;
 mod list_moves;
 mod lists;
@@ -53,10 +58,13 @@ mod persistence;
 mod pubsub;
 mod replies;
 pub mod restore;
+mod roles;
 mod scan;
+mod secrets;
 mod server;
 mod set_algebra;
 mod sets;
+mod slowlog;
 mod sort;
 mod stream_claims;
 mod stream_groups;
@@ -142,6 +150,7 @@ pub const FAMILIES: &[&[spec::Command]] = &[
     debug::COMMANDS,
     dump::COMMANDS,
     expire::COMMANDS,
+    failover::COMMANDS,
     flush::COMMANDS,
     geo::COMMANDS,
     geo_search::COMMANDS,
@@ -151,6 +160,7 @@ pub const FAMILIES: &[&[spec::Command]] = &[
     info::COMMANDS,
     introspection::COMMANDS,
     keys::COMMANDS,
+    latency::COMMANDS,
     lcs::COMMANDS,
     list_moves::COMMANDS,
     lists::COMMANDS,
@@ -161,10 +171,12 @@ pub const FAMILIES: &[&[spec::Command]] = &[
     persistence::COMMANDS,
     pubsub::COMMANDS,
     restore::COMMANDS,
+    roles::COMMANDS,
     scan::COMMANDS,
     server::COMMANDS,
     set_algebra::COMMANDS,
     sets::COMMANDS,
+    slowlog::COMMANDS,
     sort::COMMANDS,
     stream_claims::COMMANDS,
     stream_groups::COMMANDS,

@@ -1,9 +1,8 @@
 //! `MONITOR`: a line for each command that is carried out, to the clients that look on.
 //! <https://redis.io/docs/latest/commands/monitor/>
 
-use super::options::is;
 use super::spec::*;
-use super::{Args, Ctx, Error, Outcome, Row, Session};
+use super::{Args, Ctx, Error, Outcome, Row, Session, secrets};
 use crate::server::Server;
 use crate::server::client::MONITOR;
 use crate::util::clock::now_us;
@@ -42,7 +41,7 @@ pub fn quote(row: &Row, args: &Args<'_>) -> Option<Vec<u8>> {
         return None;
     }
     let mut quoted = Vec::with_capacity(args.bytes() + 4 * args.len());
-    let secret = secrets(row, args);
+    let secret = secrets::positions(row, args);
     for (at, arg) in args.from(0).enumerate() {
         quoted.push(b' ');
         if secret.contains(&at) {
@@ -74,24 +73,4 @@ pub fn show(server: &Server, session: &mut Session, quoted: &[u8]) {
     );
     let line = [head.as_bytes(), quoted, b"\r\n"].concat();
     server.pubsub.show(server, &mut session.mail, &line);
-}
-
-/// The arguments that nobody else is to see.
-fn secrets(row: &Row, args: &Args<'_>) -> std::ops::Range<usize> {
-    match row.spec.name {
-        "auth" if args.len() <= 3 => 1..args.len(),
-        "hello" => {
-            let mut at = 2;
-            while at < args.len() {
-                let left = args.len() - 1 - at;
-                if is(&args[at], "AUTH") && left >= 2 {
-                    return at + 1..at + 3;
-                }
-                at += 2;
-            }
-            0..0
-        }
-        "migrate" => super::migrate::secrets(args),
-        _ => 0..0,
-    }
 }

@@ -210,6 +210,8 @@ fn waitaof(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
             }
         }
         client.set(BLOCKED, false);
+        // To wait is not to work.
+        c.session.clock.lap();
     }
     c.out.array(2);
     c.out.int(has(c.server).into());

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use super::slowlog::Waiting;
 use super::table::Row;
 use super::transactions::{Transaction, Watches};
 use crate::server::Server;
@@ -59,6 +60,8 @@ pub struct Session {
     pub clock: Clock,
     /// What it waits for, from its registration until its thread goes to sleep.
     pub(super) waiter: Option<Arc<Waiter>>,
+    /// The command in which it waits.
+    pub(super) waiting: Option<Box<Waiting>>,
     /// The commands queued since MULTI.
     pub transaction: Option<Transaction>,
     /// The keys it watches.
@@ -87,6 +90,7 @@ impl Session {
             replica: None,
             clock: Clock::now(),
             waiter: None,
+            waiting: None,
             transaction: None,
             watches: None,
             found: None,
@@ -96,6 +100,11 @@ impl Session {
     /// Whether the client has to authenticate before it may do anything else.
     pub fn must_authenticate(&self, server: &Server) -> bool {
         !self.authenticated && !server.config.str(id::REQUIREPASS).is_empty()
+    }
+
+    /// Whether it carries out what a file holds.
+    pub fn is_loader(&self) -> bool {
+        self.feeder && self.followed.is_none()
     }
 
     /// Notes that the client has authenticated, or no longer is.
@@ -137,6 +146,11 @@ impl Clock {
     /// Unix milliseconds at the last reading.
     pub fn ms(&self) -> i64 {
         self.start_ms + (self.last - self.start).as_millis() as i64
+    }
+
+    /// The last reading of the monotonic clock.
+    pub fn last(&self) -> Instant {
+        self.last
     }
 
     /// Reads the monotonic clock again and returns the time since the last reading.

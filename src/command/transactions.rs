@@ -14,7 +14,7 @@ use super::monitor;
 use super::session::Session;
 use super::spec::*;
 use super::table::Row;
-use super::{Args, Ctx, Pace, notify, tracking};
+use super::{Args, Ctx, Pace, notify, slowlog, tracking};
 use crate::resp::OwnedArgs;
 use crate::server::Server;
 use crate::server::blocking::Wanted;
@@ -93,6 +93,8 @@ pub struct Transaction {
     pub slow: bool,
     /// Whether all of them may run while the data set is loaded.
     pub while_loading: bool,
+    /// Whether all of them may run on a replica whose data may be old.
+    pub while_stale: bool,
 }
 
 /// The keys that a client watches. What is left of them is forgotten when it goes.
@@ -135,6 +137,7 @@ pub(super) fn queue(session: &mut Session, row: &'static Row, args: &Args<'_>) {
     transaction.flags = transaction.flags.or(row.spec.flags);
     transaction.slow |= row.spec.slow;
     transaction.while_loading &= row.spec.flags.has(LOADING);
+    transaction.while_stale &= row.spec.flags.has(STALE);
     // One that is to be discarded needs no more memory.
     if !transaction.aborted && !session.client.has(DIRTY_CAS) {
         transaction.queue.push((args.to_owned(), row));
@@ -216,6 +219,7 @@ fn multi(c: &mut Ctx<'_>, _: &mut Args<'_>) -> Outcome {
     }
     c.session.transaction = Some(Transaction {
         while_loading: true,
+        while_stale: true,
         ..Transaction::default()
     });
     c.session.client.set(MULTI, true);
@@ -261,6 +265,7 @@ fn exec(c: &mut Ctx<'_>, _: &mut Args<'_>) -> Outcome {
     // It is not left in the middle.
     c.pace = Pace::new(false);
     c.db.may_restart = false;
+    let begun = c.session.clock.last();
     let start = c.out.len();
     c.out.array(transaction.queue.len());
     dispatch::finish_part(c.session, c.out, start, None);
@@ -271,6 +276,10 @@ fn exec(c: &mut Ctx<'_>, _: &mut Args<'_>) -> Outcome {
     c.db.in_transaction = false;
     c.db.number = c.session.db;
     c.row = exec;
+    let took = c.session.clock.last() - begun;
+    if c.server.is_slow(took.as_nanos() as u64) {
+        slowlog::note_transaction(c.server, c.session, exec, took);
+    }
     Ok(())
 }
 
@@ -299,7 +308,10 @@ fn run(c: &mut Ctx<'_>, args: &mut Args<'_>, row: &'static Row) {
         }
         result = Ok(());
     }
-    dispatch::count(c.server, c.session, c.out, start, row, result);
+    let nanos = dispatch::count(c.server, c.session, c.out, start, row, result);
+    if c.server.is_slow(nanos) {
+        slowlog::note(c.server, c.session, row, args, nanos);
+    }
     dispatch::finish_part(c.session, c.out, start, Some(row));
     if let Some(quoted) = shown {
         // While a command runs, the keyspace has the messages.

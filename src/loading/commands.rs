@@ -1,24 +1,24 @@
-//! Loading an append only file: its commands are carried out one after the other, the way clients'
-//! commands are, by a session that nobody sees.
+//! Loading an append only file: its commands are carried out by the handlers that carry out those of
+//! clients, for sessions that nobody sees; see [`super::lanes`] for how.
 //!
 //! Nothing expires meanwhile: that a key has expired is something the log says. A file may begin
 //! with a snapshot.
 
 use std::fs::File;
 use std::io::Read;
+use std::num::NonZero;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::lanes::Feed;
 use super::snapshot::{self, Duplicates, Terms};
-use crate::command::dispatch::{self, Place};
 use crate::command::session::Session;
 use crate::command::spec::{MAY_REPLICATE, READONLY, WRITE};
 use crate::command::table::Row;
 use crate::persist::aof::files::{Files, Part};
 use crate::persist::aof::reader::{self, Error, Reader};
 use crate::persist::rdb::records::Records;
-use crate::resp::Reply;
 use crate::server::Server;
 use crate::server::aof::reason;
 use crate::server::client::{Address, Client};
@@ -124,6 +124,7 @@ fn load_preamble(
     let terms = Terms {
         duplicates: Duplicates::Refused,
         drop_expired: false,
+        restore: false,
     };
     let loaded = snapshot::load_records(server, records, terms);
     let (rest, _, end) = loaded.map_err(|error| failed(&error))?;
@@ -144,30 +145,48 @@ fn replay<R: Read>(
     reader: &mut Reader<R>,
     name: &str,
 ) -> Result<(), Stopped> {
-    let mut session = feeder(server).map_err(|error| Stopped::Failed(error.to_string()))?;
-    let (mut out, mut done, mut seen) = (Reply::new(), 0u64, reader.offset());
+    let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+    std::thread::scope(|scope| {
+        let feed = Feed::new(server, scope, threads);
+        let mut feed = feed.map_err(|error| Stopped::Failed(error.to_string()))?;
+        let mut seen = reader.offset();
+        let result = feed_all(server, reader, name, &mut feed, &mut seen);
+        // What is whole counts, however it goes on.
+        feed.finish();
+        server.loading.advance(reader.offset() - seen);
+        result
+    })
+}
+
+/// Hands all commands over. `seen` is up to where progress has been told.
+fn feed_all<R: Read>(
+    server: &Server,
+    reader: &mut Reader<R>,
+    name: &str,
+    feed: &mut Feed<'_, '_>,
+    seen: &mut u64,
+) -> Result<(), Stopped> {
+    let mut done = 0u64;
     loop {
-        let command = match reader.next() {
-            Ok(Some(command)) => command,
-            Ok(None) => break,
-            Err(Error::Truncated {
-                offset,
-                transaction,
-            }) => {
+        let mut args = match reader.next() {
+            Ok(Some(command)) => command.args,
+            Ok(None) => return Ok(()),
+            Err(error) => {
+                let reason = error.message(name.as_bytes());
+                let Error::Truncated {
+                    offset,
+                    transaction,
+                } = error
+                else {
+                    return Err(Stopped::Failed(reason));
+                };
                 if transaction {
                     log_warning!("Revert incomplete MULTI/EXEC transaction in AOF file {name}");
                 }
-                let error = Error::Truncated {
-                    offset,
-                    transaction,
-                };
-                let reason = error.message(name.as_bytes());
                 return Err(Stopped::Truncated { offset, reason });
             }
-            Err(error) => return Err(Stopped::Failed(error.message(name.as_bytes()))),
         };
-        let mut args = command.args;
-        let Ok(row) = dispatch::find(server, &mut session, &args) else {
+        let Ok(row) = feed.find(&args) else {
             let word = shown(&args[0]);
             return Err(Stopped::Failed(format!(
                 "Unknown command '{word}' reading the append only file {name}"
@@ -178,21 +197,17 @@ fn replay<R: Read>(
             log_warning!("'{word}' in the AOF file {name} is passed over");
             continue;
         }
-        dispatch::execute(server, &mut session, &mut out, &mut args, Place::Own);
-        out.clear(64 << 10);
+        feed.push(row, &mut args);
         done += 1;
         if done.is_multiple_of(EVERY) {
             let offset = reader.offset();
-            server.loading.advance(offset - seen);
-            seen = offset;
+            server.loading.advance(offset - *seen);
+            *seen = offset;
             if server.loading.is_cancelled() {
                 return Err(Stopped::Failed("The server is ending".to_owned()));
             }
         }
     }
-    server.loading.advance(reader.offset() - seen);
-    server.stats.pour(&mut session.tally);
-    Ok(())
 }
 
 /// A word for a line of the log, which a damaged file shall not break up.
@@ -208,7 +223,7 @@ fn belongs(row: &Row) -> bool {
 }
 
 /// A session that carries out what a log holds.
-fn feeder(server: &Server) -> std::io::Result<Session> {
+pub(super) fn feeder(server: &Server) -> std::io::Result<Session> {
     // It needs a socket like any other, though nothing is ever sent through it.
     let (ours, _) = UnixStream::pair()?;
     let address = Address {

@@ -1,11 +1,12 @@
 //! Loading the data set: from the snapshot file or the append only file, at the start and on
 //! demand. This is one of the feeders of commands, beside the connections.
 //!
-//! A snapshot is taken apart by one thread and decoded by others ([`snapshot`]); the commands of an
-//! append only file are carried out one after the other by a session of its own ([`commands`]).
-//! Meanwhile clients are refused all but a few commands.
+//! A snapshot is taken apart by one thread and decoded by others ([`snapshot`]). The commands of an
+//! append only file are read by one thread ([`commands`]) and carried out by others, each for a
+//! share of the shards ([`lanes`]). Meanwhile clients are refused all but a few commands.
 
 pub mod commands;
+pub mod lanes;
 pub mod snapshot;
 
 use std::ffi::OsStr;
@@ -32,7 +33,7 @@ pub fn at_start(server: &Arc<Server>) -> Result<(), String> {
     open_files(server)?;
     let start = Instant::now();
     if !server.config.bool(id::APPENDONLY) {
-        let loaded = load_snapshot(server, Duplicates::Refused);
+        let loaded = load_snapshot(server, Duplicates::Refused, true);
         if let Some(keys) = loaded.map_err(Refused::at_start)? {
             let seconds = start.elapsed().as_secs_f64();
             log_notice!("DB loaded from disk: {seconds:.3} seconds ({keys} keys)");
@@ -67,7 +68,7 @@ pub fn on_demand(server: &Arc<Server>, source: Source) -> Result<(), String> {
             } else {
                 Duplicates::Replace
             };
-            let loaded = load_snapshot(server, duplicates);
+            let loaded = load_snapshot(server, duplicates, false);
             loaded.map(drop).map_err(|refused| refused.0)
         }
         Source::Aof => {
@@ -119,8 +120,13 @@ impl Refused {
     }
 }
 
-/// Loads the snapshot file. Returns the number of its keys; `None` when there is no such file.
-fn load_snapshot(server: &Arc<Server>, duplicates: Duplicates) -> Result<Option<u64>, Refused> {
+/// Loads the snapshot file; with `restore`, the server takes up the history that it tells of. Returns
+/// the number of its keys; `None` when there is no such file.
+fn load_snapshot(
+    server: &Arc<Server>,
+    duplicates: Duplicates,
+    restore: bool,
+) -> Result<Option<u64>, Refused> {
     let name = server.config.str(id::DBFILENAME);
     let path = PathBuf::from(OsStr::from_bytes(&name));
     let file = match File::open(&path) {
@@ -137,7 +143,9 @@ fn load_snapshot(server: &Arc<Server>, duplicates: Duplicates) -> Result<Option<
     let _ending = server.loading.begin(size);
     let terms = Terms {
         duplicates,
-        drop_expired: true,
+        // What has expired is for the primary to say.
+        drop_expired: !server.replication.is_replica(),
+        restore,
     };
     snapshot::load(server, file, terms).map_err(|error| {
         log_warning!("Error loading the snapshot {}: {error}", path.display());

@@ -18,8 +18,9 @@ use crate::command::restore::limits;
 use crate::persist::rdb::decode::{self, Limits};
 use crate::persist::rdb::input::{Corrupt, Input, Text};
 use crate::persist::rdb::records::{Access, Failure, Head, Record, Records};
-use crate::server::Server;
 use crate::server::config::{id, table};
+use crate::server::replication::{self, History};
+use crate::server::{Server, log};
 use crate::store::access::Policy;
 use crate::store::{Db, Locks, SHARDS, shard_of};
 use crate::types::Value;
@@ -48,6 +49,8 @@ pub struct Terms {
     /// Whether keys that have expired are left out. What follows a snapshot in a log relies on
     /// them.
     pub drop_expired: bool,
+    /// Whether the server takes up the history that the snapshot is a point of.
+    pub restore: bool,
 }
 
 /// Why a snapshot could not be loaded.
@@ -112,6 +115,38 @@ struct Decoded<'b> {
     access: u32,
     /// The next one of its shard.
     next: usize,
+}
+
+/// What a snapshot tells of the history that it is a point of.
+#[derive(Default)]
+struct Told {
+    id: Option<String>,
+    offset: Option<u64>,
+    db: Option<usize>,
+}
+
+impl Told {
+    /// A fact about the file. Returns whether it was one about the history.
+    fn note(&mut self, name: &[u8], value: &[u8]) -> bool {
+        let text = std::str::from_utf8(value).unwrap_or_default();
+        match name {
+            b"repl-id" => self.id = (text.len() == 40).then(|| text.to_owned()),
+            b"repl-offset" => self.offset = text.parse().ok(),
+            // Old versions have left -1 behind.
+            b"repl-stream-db" => self.db = text.parse().ok(),
+            _ => return false,
+        }
+        true
+    }
+
+    /// All of it, once it is there.
+    fn history(&self) -> Option<History> {
+        Some(History {
+            id: self.id.clone()?,
+            offset: self.offset?,
+            db: self.db?,
+        })
+    }
 }
 
 /// Where no entry follows.
@@ -217,6 +252,7 @@ impl Shared<'_> {
     ) -> Result<(), Error> {
         let (mut db, mut seen) = (0, 0);
         let mut batch = self.empty(db);
+        let mut told = Told::default();
         loop {
             if batch.bytes.len() >= BATCH {
                 self.hand(&mut batch, db, give)?;
@@ -239,7 +275,16 @@ impl Shared<'_> {
                 }
                 Record::Aux { key, value } => {
                     let (mut name, mut text) = ([0; 20], [0; 20]);
-                    self.note(key.bytes(&mut name), value.bytes(&mut text));
+                    let (name, value) = (key.bytes(&mut name), value.bytes(&mut text));
+                    self.note(name, value);
+                    // Before the first entry, of which an expired one is the first event of the
+                    // history that begins.
+                    if self.terms.restore
+                        && told.note(name, value)
+                        && let Some(history) = told.history()
+                    {
+                        replication::restore(self.server, &history);
+                    }
                 }
                 Record::Function(code) => {
                     let functions = &self.server.functions;
@@ -356,14 +401,19 @@ impl Shared<'_> {
                     return Err(Error::Cancelled);
                 }
             }
-            decoded.extend(self.decode_entry(raw, offset)?);
+            decoded.extend(self.decode_entry(batch.db, raw, offset)?);
         }
         self.keys.fetch_add(decoded.len() as u64, Ordering::Relaxed);
         self.insert_all(batch.db, decoded)
     }
 
     /// Decodes one entry. `None` when it is left out, because it has expired or has no elements.
-    fn decode_entry<'b>(&self, raw: &'b [u8], offset: u64) -> Result<Option<Decoded<'b>>, Error> {
+    fn decode_entry<'b>(
+        &self,
+        db: usize,
+        raw: &'b [u8],
+        offset: u64,
+    ) -> Result<Option<Decoded<'b>>, Error> {
         let corrupt = |corrupt: Corrupt| Error::File(Failure::Corrupt(corrupt));
         let mut input = Input::new(raw);
         let head = Head::read(&mut input).map_err(corrupt)?;
@@ -387,6 +437,15 @@ impl Shared<'_> {
         let past = head.deadline.is_some_and(|deadline| deadline < self.now);
         if past && self.terms.drop_expired {
             self.expired.fetch_add(1, Ordering::Relaxed);
+            if self.terms.restore && self.server.log.is_on() {
+                // Replicas that go on from here still have it.
+                let lazy = self.server.config.bool(id::LAZYFREE_LAZY_EXPIRE);
+                let command: &[u8] = if lazy { b"UNLINK" } else { b"DEL" };
+                let mut effect = log::Batch::default();
+                let key = head.key.bytes(&mut scratch);
+                effect.push(db, [command, key].into_iter());
+                self.server.log.append(&effect, self.now);
+            }
             return Ok(None);
         }
         Ok(Some(Decoded {

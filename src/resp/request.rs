@@ -15,6 +15,8 @@ use crate::util::{num, quoting};
 pub const INLINE_MAX: usize = 64 * 1024;
 /// Bulk strings of at least this size, when still incomplete, are read into a buffer of their own.
 pub const BIG_BULK: usize = 32 * 1024;
+/// What is left of an argument that has been taken out of [`Args`].
+pub const HEAD: usize = 128;
 /// Limits for clients that have not authenticated: arguments, and bytes of one bulk string.
 const UNAUTH_ARGS: i64 = 10;
 const UNAUTH_BULK: i64 = 16 * 1024;
@@ -127,12 +129,21 @@ impl Args<'_> {
         (index.min(self.len())..self.len()).map(move |i| &self[i])
     }
 
-    /// Takes the argument's bytes as a buffer: a large one is moved out (and reads as empty from
-    /// then on), others give `None` and are to be copied.
+    /// Takes the argument's bytes as a buffer: a large one is moved out (and reads as its first
+    /// [`HEAD`] bytes from then on), others give `None` and are to be copied.
     pub fn take(&mut self, index: usize) -> Option<Vec<u8>> {
         let span = *self.spans.get(index)?;
-        (span.start & OWNED != 0 && !self.kept)
-            .then(|| std::mem::take(&mut self.big[span.start & !OWNED]))
+        if span.start & OWNED == 0 || self.kept {
+            return None;
+        }
+        let bytes = &mut self.big[span.start & !OWNED];
+        let head = bytes[..bytes.len().min(HEAD)].to_vec();
+        Some(std::mem::replace(bytes, head))
+    }
+
+    /// Bytes of an argument when it came, whether it has been taken out since or not.
+    pub fn sent(&self, index: usize) -> usize {
+        self.spans.get(index).map_or(0, |span| span.len)
     }
 
     /// From now on nothing is taken out: somebody needs the arguments after the command.
@@ -153,6 +164,25 @@ impl Args<'_> {
             spans: &self.spans[n..],
             big: self.big,
             kept: self.kept,
+        }
+    }
+
+    /// Puts the arguments behind others, of which `bytes`, `spans` and `big` are kept together as in
+    /// [`Args::new`]. Large ones are moved out, and read as empty from then on.
+    pub fn move_to(&mut self, bytes: &mut Vec<u8>, spans: &mut Vec<Span>, big: &mut Vec<Vec<u8>>) {
+        for &span in self.spans {
+            let start = if span.start & OWNED != 0 {
+                big.push(std::mem::take(&mut self.big[span.start & !OWNED]));
+                OWNED | (big.len() - 1)
+            } else {
+                let start = bytes.len();
+                bytes.extend_from_slice(&self.bytes[span.start..span.start + span.len]);
+                start
+            };
+            spans.push(Span {
+                start,
+                len: span.len,
+            });
         }
     }
 
@@ -562,6 +592,29 @@ mod tests {
         );
         assert_eq!(args.take(2), Some(value));
         assert_eq!(args.take(1), None);
+    }
+
+    #[test]
+    fn moved_arguments_keep_their_bytes() {
+        let big = vec![b'v'; BIG_BULK];
+        let (mut bytes, mut spans, mut bigs) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..2 {
+            let mut own = [big.clone()];
+            let found = [
+                Span::inline(1, 3),
+                Span::owned(0, BIG_BULK),
+                Span::inline(4, 0),
+            ];
+            let mut args = Args::new(b"xGETy", &found, &mut own);
+            args.move_to(&mut bytes, &mut spans, &mut bigs);
+            assert!(args[1].is_empty());
+        }
+        assert_eq!(bytes, b"GETGET");
+        for spans in spans.chunks(3) {
+            let mut args = Args::new(&bytes, spans, &mut bigs);
+            assert_eq!((&args[0], &args[2]), (&b"GET"[..], &b""[..]));
+            assert_eq!(args.take(1).as_ref(), Some(&big));
+        }
     }
 
     #[test]

@@ -118,6 +118,8 @@ struct Output {
     last_sync: i64,
     /// What the last failure was.
     error: Option<io::Error>,
+    /// How long writing has taken since somebody last asked.
+    writing: Duration,
 }
 
 /// A part of the log on its way to the disk.
@@ -328,8 +330,15 @@ impl Aof {
         let mut output = self.output();
         let output = &mut *output;
         let result = self.write_out(&server.log, output).and_then(|end| {
+            note_write(server, std::mem::take(&mut output.writing));
             if sync {
+                let start = Instant::now();
                 self.sync(output)?;
+                if self.is_always() {
+                    let took = start.elapsed();
+                    let latency = &server.latency;
+                    latency.note(&server.config, "aof-fsync-always", took);
+                }
             }
             Ok(end)
         });
@@ -385,6 +394,10 @@ impl Aof {
         let Some(file) = &mut output.current else {
             return Ok(());
         };
+        if piece.at == piece.bytes.len() {
+            return Ok(());
+        }
+        let start = Instant::now();
         while piece.at < piece.bytes.len() {
             match file.write(&piece.bytes[piece.at..]) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
@@ -397,6 +410,7 @@ impl Aof {
                 Err(error) => return Err(error),
             }
         }
+        output.writing += start.elapsed();
         Ok(())
     }
 
@@ -453,6 +467,17 @@ impl Aof {
     fn output(&self) -> MutexGuard<'_, Output> {
         self.output.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Tells the latency monitor how long a write has taken.
+fn note_write(server: &Server, took: Duration) {
+    let (latency, config) = (&server.latency, &server.config);
+    let alone = match server.saving.is_busy() {
+        true => "aof-write-active-child",
+        false => "aof-write-alone",
+    };
+    latency.note(config, alone, took);
+    latency.note(config, "aof-write", took);
 }
 
 /// The policy in force.

@@ -112,6 +112,8 @@ pub enum End {
     TimedOut,
     /// `CLIENT UNBLOCK … ERROR`.
     Unblocked,
+    /// The server has come to follow a primary, which alone decides what happens to keys.
+    Demoted,
     /// The client has gone, or is to go.
     Gone,
 }
@@ -123,6 +125,8 @@ pub struct Served {
     pub reply: Vec<u8>,
     /// Messages that follow it, also where the client wants no replies.
     pub messages: Vec<u8>,
+    /// Nanoseconds that it took to serve it.
+    pub nanos: u64,
 }
 
 /// What became of a wait.
@@ -460,6 +464,14 @@ impl Blocking {
         let here = queues.0.iter().filter(|((number, _), _)| *number == db);
         here.flat_map(|(_, queues)| queues.iter().map(|queue| queue.key.clone()))
             .collect()
+    }
+
+    /// Ends all waits.
+    pub fn end_all(&self, why: End) {
+        let waiters: Vec<Arc<Waiter>> = self.clients().values().cloned().collect();
+        for waiter in waiters {
+            waiter.end(why);
+        }
     }
 
     /// Number of blocked clients.

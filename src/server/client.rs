@@ -84,6 +84,11 @@ pub const TRACKING_NOLOOP: ClientFlag = ClientFlag(1 << 15);
 /// `CLIENT CACHING` holds for the next command.
 pub const CACHING: ClientFlag = ClientFlag(1 << 16);
 
+/// Is a replica of this server (`S`). It is never paused, and must not ask for keys.
+pub const REPLICA: ClientFlag = ClientFlag(1 << 18);
+/// Is the link to the primary that this server follows (`M`).
+pub const MASTER: ClientFlag = ClientFlag(1 << 19);
+
 /// Its peer has closed the connection: it counts as gone although its own thread may not have seen
 /// to that yet. Set by [`super::pubsub`] for those subscribed.
 pub const DEPARTED: ClientFlag = ClientFlag(1 << 17);
@@ -91,6 +96,8 @@ pub const DEPARTED: ClientFlag = ClientFlag(1 << 17);
 /// The letters in the order in which Redis prints them.
 const LETTERS: &[(ClientFlag, char)] = &[
     (MONITOR, 'O'),
+    (REPLICA, 'S'),
+    (MASTER, 'M'),
     (SUBSCRIBED, 'P'),
     (MULTI, 'x'),
     (BLOCKED, 'b'),
@@ -202,7 +209,9 @@ impl Client {
 
     /// Which limits hold for its output.
     pub fn output_class(&self) -> OutputClass {
-        if self.has(SUBSCRIBED) {
+        if self.has(REPLICA) {
+            OutputClass::Replica
+        } else if self.has(SUBSCRIBED) && !self.has(MASTER) {
             OutputClass::Pubsub
         } else {
             OutputClass::Normal

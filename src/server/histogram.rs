@@ -12,6 +12,11 @@ const POWERS: usize = 36;
 /// Number of buckets.
 pub const BUCKETS: usize = SUB * (POWERS + 1);
 
+/// Nanoseconds of the first step of [`Histogram::steps`], and the number of the last.
+const FIRST_STEP: u64 = 1024;
+/// See `FIRST_STEP`: the first of them that is longer than a second.
+const LAST_STEP: u32 = 20;
+
 /// Counts by duration.
 pub struct Histogram {
     buckets: Box<[AtomicU64]>,
@@ -33,6 +38,11 @@ pub fn bucket(nanos: u64) -> usize {
     let power = 63 - nanos.leading_zeros();
     let sub = (nanos >> (power - SUB_BITS)) as usize & (SUB - 1);
     (((power - SUB_BITS) as usize + 1) * SUB + sub).min(BUCKETS - 1)
+}
+
+/// The smallest duration of a bucket, in nanoseconds.
+fn lower(bucket: usize) -> u64 {
+    bucket.checked_sub(1).map_or(0, |before| upper(before) + 1)
 }
 
 /// The largest duration of a bucket, in nanoseconds.
@@ -72,6 +82,32 @@ impl Histogram {
         0
     }
 
+    /// How many took no longer than about 1, 2, 4, 8 … microseconds, as `LATENCY HISTOGRAM` shows
+    /// it: each step that has more than the one before, with the microseconds that Redis names for
+    /// it. What took longer than a second counts as a second, as it does there.
+    pub fn steps(&self) -> Vec<(u64, u64)> {
+        let mut steps = Vec::new();
+        let (mut seen, mut shown, mut bucket) = (0, 0, 0);
+        for step in 0..=LAST_STEP {
+            let limit = match step {
+                LAST_STEP => u64::MAX,
+                _ => FIRST_STEP << step,
+            };
+            while bucket < BUCKETS && lower(bucket) <= limit {
+                seen += self.buckets[bucket].load(Ordering::Relaxed);
+                bucket += 1;
+            }
+            if seen > shown {
+                // A step reaches to the end of the bucket in which it falls, and those of Redis
+                // are so wide.
+                let end = (FIRST_STEP + FIRST_STEP / 128) << step;
+                steps.push(((end - 1) / 1000, seen));
+                shown = seen;
+            }
+        }
+        steps
+    }
+
     /// Forgets everything.
     pub fn reset(&self) {
         self.buckets
@@ -105,6 +141,33 @@ mod tests {
             );
         }
         assert_eq!(bucket(u64::MAX), BUCKETS - 1);
+    }
+
+    #[test]
+    fn steps_are_those_of_redis() {
+        let steps_of = |durations: &[u64]| {
+            let histogram = Histogram::default();
+            for &nanos in durations {
+                histogram.add(bucket(nanos), 1);
+            }
+            histogram.steps()
+        };
+        assert_eq!(steps_of(&[]), []);
+        assert_eq!(steps_of(&[0, 1, 1000, 1024]), [(1, 4)]);
+        assert_eq!(steps_of(&[1100, 2000, 5000]), [(2, 2), (8, 3)]);
+        let each: Vec<u64> = (0..=20).map(|step| 1000 << step).collect();
+        let shown: Vec<u64> = steps_of(&each).iter().map(|step| step.0).collect();
+        assert_eq!(
+            shown,
+            [
+                1, 2, 4, 8, 16, 33, 66, 132, 264, 528, 1056, 2113, 4227, 8454, 16908, 33816, 67633,
+                135266, 270532, 541065, 1082130
+            ]
+        );
+        assert_eq!(
+            steps_of(&[500, 5_000_000_000, u64::MAX]),
+            [(1, 1), (1_082_130, 3)]
+        );
     }
 
     #[test]

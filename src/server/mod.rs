@@ -11,6 +11,7 @@ pub mod clients;
 pub mod config;
 pub mod ending;
 pub mod histogram;
+pub mod latency;
 pub mod lazyfree;
 pub mod loading;
 pub mod log;
@@ -22,6 +23,7 @@ pub mod pubsub;
 pub mod replication;
 pub mod rewriting;
 pub mod saving;
+pub mod slowlog;
 pub mod stats;
 pub mod targets;
 pub mod tracking;
@@ -43,6 +45,7 @@ use client::Client;
 use clients::Clients;
 use config::{Config, id, table};
 use ending::Asked;
+use latency::Latency;
 use lazyfree::LazyFree;
 use loading::Loading;
 use log::Log;
@@ -50,6 +53,7 @@ use pause::Pause;
 use pubsub::PubSub;
 use replication::Replication;
 use saving::Saving;
+use slowlog::Slowlog;
 use stats::Stats;
 use targets::Targets;
 use tracking::Tracking;
@@ -76,6 +80,10 @@ pub struct Server {
     pub pubsub: PubSub,
     /// What has been counted.
     pub stats: Stats,
+    /// What has taken long.
+    pub latency: Latency,
+    /// Commands that have taken long.
+    pub slowlog: Slowlog,
     /// `CLIENT PAUSE`.
     pub pause: Pause,
     /// Frees large values in the background.
@@ -122,6 +130,7 @@ pub struct Server {
     rebind: OnceLock<Rebind>,
     reload: OnceLock<Reload>,
     access: AtomicU32,
+    slow: AtomicU64,
     stop: Mutex<Option<Stop>>,
     stopped: Condvar,
 }
@@ -181,6 +190,8 @@ impl Server {
             tracking: Tracking::default(),
             pubsub: PubSub::default(),
             stats: Stats::new(commands),
+            latency: Latency::default(),
+            slowlog: Slowlog::default(),
             pause: Pause::default(),
             lazyfree: LazyFree::default(),
             log: Log::default(),
@@ -204,12 +215,34 @@ impl Server {
             rebind: OnceLock::new(),
             reload: OnceLock::new(),
             access: AtomicU32::new(0),
+            slow: AtomicU64::new(u64::MAX),
             stop: Mutex::new(None),
             stopped: Condvar::new(),
             config,
         };
         server.refresh_access_policy();
+        server.refresh_slow();
         server
+    }
+
+    /// Whether a command that took so many nanoseconds is one for the slow log or the latency
+    /// monitor. One relaxed load.
+    #[inline]
+    pub fn is_slow(&self, nanos: u64) -> bool {
+        nanos >= self.slow.load(Ordering::Relaxed)
+    }
+
+    /// Works out anew from when on a command is slow, after one of the thresholds changed.
+    pub fn refresh_slow(&self) {
+        let log = self.config.int(id::SLOWLOG_LOG_SLOWER_THAN);
+        let monitor = self.config.int(id::LATENCY_MONITOR_THRESHOLD);
+        // Below zero the log is off, and at zero the monitor.
+        let log = u64::try_from(log).map_or(u64::MAX, |micros| micros.saturating_mul(1000));
+        let monitor = match monitor {
+            0 => u64::MAX,
+            millis => (millis as u64).saturating_mul(1_000_000),
+        };
+        self.slow.store(log.min(monitor), Ordering::Relaxed);
     }
 
     /// How accesses to keys are kept, as `maxmemory-policy` and the LFU options say.

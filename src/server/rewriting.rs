@@ -9,6 +9,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use super::Server;
 use super::aof::Setup;
@@ -149,7 +150,10 @@ fn finish(server: &Server, plan: &Plan) -> Result<(), NotSaved> {
     }
     let files = setup.files.as_mut().ok_or_else(no_files)?;
     let keep = server.config.bool(id::AOF_DISABLE_AUTO_GC);
+    let start = Instant::now();
     let size = files.finish_rewrite(&plan.temp, plan.state, plan.rdb, keep);
+    let took = start.elapsed();
+    server.latency.note(&server.config, "aof-rename", took);
     let size = size.map_err(|_| NotSaved::Failed("the files cannot be exchanged".to_owned()))?;
     if setup.state == State::Waiting {
         setup.state = State::On;

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use super::config::value::SavePoint;
 use super::config::{id, table};
+use super::replication::History;
 use super::{REDIS_VERSION, Server, aof};
 use crate::persist::aof::rewrite;
 use crate::persist::crc64;
@@ -466,7 +467,19 @@ fn write_file(server: &Server, gently: bool, at_instant: impl FnOnce()) -> Resul
         at_instant();
         server.stats.changes()
     };
-    let changes = write_snapshot(server, &mut target, gently, false, instant)?;
+    let changes = match write_snapshot(server, &mut target, gently, false, instant) {
+        Ok(changes) => changes,
+        Err(why) => {
+            let start = Instant::now();
+            drop(target);
+            if gently {
+                let took = start.elapsed();
+                let latency = &server.latency;
+                latency.note(&server.config, "rdb-unlink-temp-file", took);
+            }
+            return Err(why);
+        }
+    };
     target.finish().map_err(failed)?;
     server
         .saving
@@ -509,7 +522,13 @@ pub fn write_snapshot<R>(
         let key = &entry.key;
         encoder.entry(out, key.bytes(), &entry.value, key.deadline(), access);
     };
-    let (snapshot, result) = begin(server, gently, Arc::new(encode_one), at_instant)?;
+    // What the append only file goes on from is no point of a history: there may be more in it.
+    let instant = || {
+        let result = at_instant();
+        let history = (!aof_base).then(|| History::of(server)).flatten();
+        (result, history)
+    };
+    let (snapshot, (result, history)) = begin(server, gently, Arc::new(encode_one), instant)?;
     let handle = snapshot.handle();
     let mut output = Output {
         target,
@@ -519,7 +538,7 @@ pub fn write_snapshot<R>(
         failure: None,
     };
     let mut head = Vec::new();
-    header(server, &encoder, aof_base, &mut head);
+    header(server, &encoder, aof_base, history.as_ref(), &mut head);
     let done = output.put(&head).map_err(Stopped::Failed).and_then(|()| {
         let mut sink = |db: usize, chunk: &[u8]| {
             output.take(db, chunk)?;
@@ -608,6 +627,8 @@ fn begin<R>(
     if gently {
         let micros = start.elapsed().as_micros() as u64;
         saving.held_up.store(micros, Ordering::Relaxed);
+        let took = Duration::from_micros(micros);
+        server.latency.note(&server.config, "fork", took);
     }
     saving.show(begun.0.handle());
     Ok(begun)
@@ -691,19 +712,29 @@ impl Output<'_> {
     }
 }
 
-/// What stands before the first entry.
-fn header(server: &Server, encoder: &Encoder, aof_base: bool, out: &mut Vec<u8>) {
+/// What stands before the first entry, with the point of a history that it is, if it is one.
+pub(super) fn header(
+    server: &Server,
+    encoder: &Encoder,
+    aof_base: bool,
+    history: Option<&History>,
+    out: &mut Vec<u8>,
+) {
     let (now, memory) = (now_ms() / 1000, sys::used_memory());
-    let (now, memory) = (now.to_string(), memory.to_string());
-    let bits = usize::BITS.to_string();
-    let aux: [(&str, &[u8]); 5] = [
-        ("redis-ver", REDIS_VERSION.as_bytes()),
-        ("redis-bits", bits.as_bytes()),
-        ("ctime", now.as_bytes()),
-        ("used-mem", memory.as_bytes()),
-        ("aof-base", if aof_base { b"1" } else { b"0" }),
+    let mut aux = vec![
+        ("redis-ver", REDIS_VERSION.to_owned()),
+        ("redis-bits", usize::BITS.to_string()),
+        ("ctime", now.to_string()),
+        ("used-mem", memory.to_string()),
     ];
-    encoder.header(out, VERSION, &aux);
+    if let Some(history) = history {
+        aux.push(("repl-stream-db", history.db.to_string()));
+        aux.push(("repl-id", history.id.clone()));
+        aux.push(("repl-offset", history.offset.to_string()));
+    }
+    aux.push(("aof-base", u8::from(aof_base).to_string()));
+    let aux = aux.iter().map(|(name, value)| (*name, value.as_bytes()));
+    encoder.header(out, VERSION, &aux.collect::<Vec<_>>());
     for code in server
         .functions
         .read()
@@ -718,7 +749,7 @@ fn header(server: &Server, encoder: &Encoder, aof_base: bool, out: &mut Vec<u8>)
 pub(super) fn empty_snapshot(server: &Server) -> Vec<u8> {
     let encoder = Encoder { compress: false };
     let mut out = Vec::new();
-    header(server, &encoder, true, &mut out);
+    header(server, &encoder, true, None, &mut out);
     let checksum = server.config.bool(id::RDBCHECKSUM);
     out.push(opcode::EOF);
     let crc = if checksum { crc64::update(0, &out) } else { 0 };

@@ -124,6 +124,10 @@ pub struct Rates {
     pub input: u64,
     /// Bytes sent.
     pub output: u64,
+    /// Bytes that have come from the primary, among those read.
+    pub repl_input: u64,
+    /// Bytes sent to replicas, among those sent.
+    pub repl_output: u64,
 }
 
 /// Everything counted since the start or the last `CONFIG RESETSTAT`.
@@ -131,11 +135,23 @@ pub struct Stats {
     stripes: Box<[Padded<Counters>]>,
     commands: Box<[CommandStats]>,
     errors: Mutex<BTreeMap<Vec<u8>, u64>>,
-    rates: Mutex<[Rate; 3]>,
+    rates: Mutex<[Rate; 5]>,
     /// Connections accepted.
     pub connections: AtomicU64,
     /// Connections refused because there were `maxclients`.
     pub rejected_connections: AtomicU64,
+    /// Replicas that got a copy of everything.
+    pub sync_full: AtomicU64,
+    /// Replicas that could go on where they were.
+    pub sync_partial_ok: AtomicU64,
+    /// Replicas that could not, though they asked for it.
+    pub sync_partial_err: AtomicU64,
+    /// Bytes that have come from the primary.
+    pub repl_input_bytes: AtomicU64,
+    /// Bytes sent to replicas.
+    pub repl_output_bytes: AtomicU64,
+    /// Commands of the primary that failed here.
+    pub unexpected_errors: AtomicU64,
     /// Highest `used_memory` seen.
     pub peak_memory: AtomicUsize,
     /// `used_memory` at the end of the start.
@@ -178,6 +194,12 @@ impl Stats {
             rates: Mutex::default(),
             connections: AtomicU64::new(0),
             rejected_connections: AtomicU64::new(0),
+            sync_full: AtomicU64::new(0),
+            sync_partial_ok: AtomicU64::new(0),
+            sync_partial_err: AtomicU64::new(0),
+            repl_input_bytes: AtomicU64::new(0),
+            repl_output_bytes: AtomicU64::new(0),
+            unexpected_errors: AtomicU64::new(0),
             peak_memory: AtomicUsize::new(0),
             startup_memory: AtomicUsize::new(0),
             query_buffer_disconnections: AtomicU64::new(0),
@@ -311,13 +333,29 @@ impl Stats {
         let totals = self.totals();
         let now = now_ms();
         let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
-        let values = [totals.commands, totals.input_bytes, totals.output_bytes];
+        let (repl_input, repl_output) = self.repl_bytes();
+        let values = [
+            totals.commands,
+            totals.input_bytes,
+            totals.output_bytes,
+            repl_input,
+            repl_output,
+        ];
         rates
             .iter_mut()
             .zip(values)
             .for_each(|(rate, value)| rate.sample(value, now));
         self.peak_memory
             .fetch_max(crate::sys::used_memory(), Ordering::Relaxed);
+    }
+
+    /// Bytes that have come from the primary, and bytes sent to replicas.
+    pub fn repl_bytes(&self) -> (u64, u64) {
+        let (input, output) = (&self.repl_input_bytes, &self.repl_output_bytes);
+        (
+            input.load(Ordering::Relaxed),
+            output.load(Ordering::Relaxed),
+        )
     }
 
     /// Milliseconds between two samples.
@@ -330,6 +368,8 @@ impl Stats {
             commands: rates[0].get(),
             input: rates[1].get(),
             output: rates[2].get(),
+            repl_input: rates[3].get(),
+            repl_output: rates[4].get(),
         }
     }
 
@@ -352,6 +392,12 @@ impl Stats {
         for counter in [
             &self.connections,
             &self.rejected_connections,
+            &self.sync_full,
+            &self.sync_partial_ok,
+            &self.sync_partial_err,
+            &self.repl_input_bytes,
+            &self.repl_output_bytes,
+            &self.unexpected_errors,
             &self.query_buffer_disconnections,
             &self.output_buffer_disconnections,
             &self.auth_denied,

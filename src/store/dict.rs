@@ -8,6 +8,7 @@
 //! entry that it has not seen can only move to a lower position, which it has yet to visit.
 
 use super::entry::Entry;
+use crate::sys::fetch;
 
 /// Entries of a segment.
 const SEGMENT: usize = 64;
@@ -54,6 +55,29 @@ impl Dict {
         let mask = self.index.len().wrapping_sub(1);
         let slots = hashes.filter_map(|hash| self.index.get(hash as usize & mask));
         std::hint::black_box(slots.fold(0, |all, slot| all | slot));
+    }
+
+    /// Has the processor fetch where the search for a key of this hash begins. Returns at once.
+    #[inline]
+    pub fn fetch_slot(&self, hash: u64) {
+        let mask = self.index.len().wrapping_sub(1);
+        if let Some(slot) = self.index.get(hash as usize & mask) {
+            fetch(slot);
+        }
+    }
+
+    /// Has the processor fetch the entry of the first key whose hash looks like this one, if there
+    /// is any, and returns its position at once. To follow a while after [`Dict::fetch_slot`].
+    #[inline]
+    pub fn fetch_entry(&self, hash: u64) -> Option<usize> {
+        let mut found = None;
+        // The entry is only looked at by the processor, so that this waits for nothing.
+        self.probe(hash, |position| {
+            found = Some(position);
+            fetch(self.at(position));
+            true
+        });
+        found
     }
 
     /// The position of `key`.
@@ -170,6 +194,13 @@ impl Dict {
     }
 
     fn slot_of(&self, hash: u64, pick: impl Fn(&Entry) -> bool) -> Option<(usize, usize)> {
+        self.probe(hash, |position| pick(self.at(position)))
+    }
+
+    /// The slot and the position of the first entry for which `pick` holds among those whose hash
+    /// looks like `hash`.
+    #[inline]
+    fn probe(&self, hash: u64, mut pick: impl FnMut(usize) -> bool) -> Option<(usize, usize)> {
         if self.len == 0 {
             return None;
         }
@@ -184,7 +215,7 @@ impl Dict {
             let number = slot & low;
             if slot & !low == tag && number != self.grave() {
                 let position = number as usize - 1;
-                if pick(self.at(position)) {
+                if pick(position) {
                     return Some((at, position));
                 }
             }
@@ -359,6 +390,24 @@ mod tests {
             }
         }
         assert!(dict.is_empty());
+    }
+
+    #[test]
+    fn what_is_fetched_is_what_is_found() {
+        let mut dict = Dict::new();
+        let name = |i: i64| format!("key:{i}").into_bytes();
+        for i in 0..500 {
+            let hash = Sip.hash(&name(i));
+            dict.fetch_slot(hash);
+            assert!(dict.find(hash, &name(i)).is_none());
+            dict.insert(hash, entry(&name(i), i), &Sip);
+        }
+        // Two hashes of which all bits in use are the same are too rare to be met.
+        for i in 0..500 {
+            let hash = Sip.hash(&name(i));
+            dict.fetch_slot(hash);
+            assert_eq!(dict.fetch_entry(hash), dict.find(hash, &name(i)));
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! The rule that makes deadlock impossible is here and nowhere else: shards are locked in
 //! ascending order, each once, and nobody who holds some asks for more.
 
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError};
 
 use super::{Shard, Store};
 
@@ -24,11 +24,26 @@ enum Guard<'s> {
 }
 
 impl<'s> Guard<'s> {
-    fn take(lock: &'s RwLock<Shard>, write: bool) -> Guard<'s> {
+    /// Locks; sets `waited` where that is not possible at once.
+    fn take(lock: &'s RwLock<Shard>, write: bool, waited: &mut bool) -> Guard<'s> {
         if write {
-            Guard::Exclusive(exclusive(lock))
+            Guard::Exclusive(match lock.try_write() {
+                Ok(guard) => guard,
+                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) => {
+                    *waited = true;
+                    exclusive(lock)
+                }
+            })
         } else {
-            Guard::Shared(shared(lock))
+            Guard::Shared(match lock.try_read() {
+                Ok(guard) => guard,
+                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) => {
+                    *waited = true;
+                    shared(lock)
+                }
+            })
         }
     }
 
@@ -51,6 +66,7 @@ impl<'s> Guard<'s> {
 #[derive(Default)]
 pub struct Locks<'s> {
     held: Held<'s>,
+    waited: bool,
 }
 
 #[derive(Default)]
@@ -71,8 +87,11 @@ impl<'s> Locks<'s> {
 
     /// Locks one shard.
     pub fn one(store: &'s Store, shard: usize, write: bool) -> Locks<'s> {
+        let mut waited = false;
+        let guard = Guard::take(&store.shards[shard].0, write, &mut waited);
         Locks {
-            held: Held::One(shard, Guard::take(&store.shards[shard].0, write)),
+            held: Held::One(shard, guard),
+            waited,
         }
     }
 
@@ -83,28 +102,33 @@ impl<'s> Locks<'s> {
         match shards[..] {
             [] => Locks::none(),
             [shard] => Locks::one(store, shard, write),
-            _ => Locks {
-                held: Held::Some(
-                    shards
-                        .iter()
-                        .map(|&shard| (shard, Guard::take(&store.shards[shard].0, write)))
-                        .collect(),
-                ),
-            },
+            _ => {
+                let mut waited = false;
+                let mut take =
+                    |shard: usize| Guard::take(&store.shards[shard].0, write, &mut waited);
+                let guards = shards.iter().map(|&shard| (shard, take(shard))).collect();
+                Locks {
+                    held: Held::Some(guards),
+                    waited,
+                }
+            }
         }
     }
 
     /// Locks every shard.
     pub fn all(store: &'s Store, write: bool) -> Locks<'s> {
+        let mut waited = false;
+        let shards = store.shards.iter();
+        let guards = shards.map(|shard| Guard::take(&shard.0, write, &mut waited));
         Locks {
-            held: Held::All(
-                store
-                    .shards
-                    .iter()
-                    .map(|shard| Guard::take(&shard.0, write))
-                    .collect(),
-            ),
+            held: Held::All(guards.collect()),
+            waited,
         }
+    }
+
+    /// Whether somebody else held one of them, so that it took time to get it.
+    pub fn has_waited(&self) -> bool {
+        self.waited
     }
 
     /// Whether every shard is held.

@@ -151,6 +151,18 @@ impl Db {
         self.dict.warm(hashes);
     }
 
+    /// See [`Dict::fetch_slot`].
+    #[inline]
+    pub fn fetch_slot(&self, hash: u64) {
+        self.dict.fetch_slot(hash);
+    }
+
+    /// See [`Dict::fetch_entry`].
+    #[inline]
+    pub fn fetch_entry(&self, hash: u64) -> Option<usize> {
+        self.dict.fetch_entry(hash)
+    }
+
     /// The position of a key, expired or not.
     pub fn find(&self, hash: u64, key: &[u8]) -> Option<usize> {
         self.dict.find(hash, key)

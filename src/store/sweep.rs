@@ -7,7 +7,7 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::{Condvar, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::dict::Hasher;
 use super::entry::Entry;
@@ -85,13 +85,14 @@ impl Alarm {
 
 impl Store {
     /// The sweeper's life: waits until keys are due and hands what it removed to `removed`, with
-    /// the database, while the shard is still locked, and calls `unlocked` when it no longer is.
+    /// the database, while the shard is still locked, and calls `unlocked` with the time for which
+    /// it was, when it no longer is.
     /// `pause` is asked before each round.
     pub fn sweep_until_stopped(
         &self,
         pause: impl Fn() -> bool,
         mut removed: impl FnMut(&mut Shard, usize, Swept),
-        mut unlocked: impl FnMut(),
+        mut unlocked: impl FnMut(Duration),
     ) {
         while self.sweeper.wait() {
             let now = now_ms();
@@ -101,8 +102,8 @@ impl Store {
             }
             for shard in 0..self.shards.len() {
                 while self.due[shard].load(Ordering::Relaxed) <= now {
-                    self.sweep(shard, now, &mut removed);
-                    unlocked();
+                    let took = self.sweep(shard, now, &mut removed);
+                    unlocked(took);
                     // Many keys may be due at once; whoever waits for the processor goes first.
                     std::thread::yield_now();
                 }
@@ -125,13 +126,15 @@ impl Store {
     }
 
     /// Looks at up to [`BATCH`] due items of a shard and removes up to [`FIELDS`] fields of hashes.
+    /// Returns for how long it was locked.
     pub(super) fn sweep(
         &self,
         number: usize,
         now: i64,
         removed: &mut impl FnMut(&mut Shard, usize, Swept),
-    ) {
+    ) -> Duration {
         let mut shard = locks::exclusive(&self.shards[number].0);
+        let start = Instant::now();
         let mut hashes = Vec::new();
         let (mut budget, mut fields) = (BATCH, FIELDS);
         for db in 0..shard.dbs.len() {
@@ -157,6 +160,7 @@ impl Store {
         }
         let next = shard.dbs.iter().filter_map(super::Db::next_due).min();
         self.due[number].store(next.unwrap_or(i64::MAX), Ordering::Relaxed);
+        start.elapsed()
     }
 }
 

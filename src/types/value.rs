@@ -9,6 +9,7 @@ use super::set::Set;
 use super::stream::Stream;
 use super::string;
 use super::zset::ZSet;
+use crate::sys::fetch;
 
 /// Longest string that lives inside a [`Value`].
 pub const INLINE: usize = 22;
@@ -113,6 +114,26 @@ impl Value {
             }
         } else {
             Value::Str(bytes.into())
+        }
+    }
+
+    /// Has the processor fetch what the value points to, or the beginning of it. Returns at once.
+    #[inline]
+    pub fn fetch(&self) {
+        match self {
+            Value::Int(_) | Value::Inline { .. } => {}
+            Value::Str(bytes) => fetch(&**bytes),
+            Value::Raw(bytes) => fetch(&**bytes),
+            Value::List(List::Packed(packed)) => fetch(packed.as_bytes()),
+            Value::List(List::Chunked(nodes)) => fetch(&**nodes),
+            Value::Set(Set::Ints(ints)) => fetch(ints.as_bytes()),
+            Value::Set(Set::Packed(packed)) => fetch(packed.as_bytes()),
+            Value::Set(Set::Table(table)) => fetch(&**table),
+            Value::ZSet(ZSet::Packed(packed)) => fetch(packed.as_bytes()),
+            Value::ZSet(ZSet::Table(table)) => fetch(&**table),
+            Value::Hash(Hash::Packed(packed)) => fetch(packed.as_bytes()),
+            Value::Hash(Hash::Table(table)) => fetch(&**table),
+            Value::Stream(stream) => fetch(&**stream),
         }
     }
 

@@ -14,6 +14,7 @@
 
 pub mod disk;
 pub mod file;
+pub mod replication;
 pub mod stock;
 pub mod table;
 pub mod value;
@@ -38,6 +39,7 @@ pub use table::OptId;
 /// A constant for each option.
 pub mod id {
     pub use super::disk::id::*;
+    pub use super::replication::id::*;
     pub use super::stock::id::*;
     pub use super::stock::later::id::*;
     pub use super::table::id::*;
@@ -279,6 +281,14 @@ impl Config {
     /// Lowers or raises a number that the start found to be impossible.
     pub fn adjust(&self, id: OptId, value: i64) {
         self.ints[usize::from(id.0)].store(value, Relaxed);
+    }
+
+    /// Notes whom the server follows from now on, as `replicaof` shows it.
+    pub fn note_primary(&self, primary: Option<(&str, u16)>) {
+        let words = primary.map(|(host, port)| [host.into(), port.to_string().into_bytes()]);
+        let words: Arc<[Vec<u8>]> = words.into_iter().flatten().collect();
+        // Words are stored, whatever they are.
+        let _ = self.put(id::REPLICAOF, Value::Words(words));
     }
 
     /// Whether an option such as `enable-debug-command` allows this caller.

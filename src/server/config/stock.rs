@@ -4,11 +4,11 @@
 //!
 //! Both are checked for their type, kept, and shown by `CONFIG GET`. Options
 //! that would silently leave a server unsafe or wrong when they had no effect
-//! (`aclfile`, `replicaof`, TLS) are not among them: they are refused.
+//! (`aclfile`, TLS) are not among them: they are refused.
 
 use super::table::{
-    DEBUG, DENY_LOADING, HIDDEN, IMMUTABLE, MULTI_ARG, MUTABLE, NO_EFFECT, Opt, PENDING,
-    PROTECTED_ACTIONS, int, memory, options,
+    DEBUG, HIDDEN, IMMUTABLE, MULTI_ARG, MUTABLE, NO_EFFECT, Opt, PENDING, PROTECTED_ACTIONS, int,
+    memory, options,
 };
 use super::value::{INT_MAX, Kind, LONG_MAX, Names, UINT_MAX};
 
@@ -35,7 +35,6 @@ const SYSLOG_FACILITIES: Names = &[
 ];
 const ENDPOINT_TYPES: Names = &[("ip", 0), ("hostname", 1), ("unknown-endpoint", 2)];
 const ON_PROPAGATION_ERROR: Names = &[("ignore", 0), ("panic", 1), ("panic-on-replicas", 2)];
-const DISKLESS_LOAD: Names = &[("disabled", 0), ("on-empty-db", 1), ("swapdb", 2)];
 const PUBSUB_DEFAULTS: Names = &[("allchannels", 1), ("resetchannels", 0)];
 
 fn hostname(name: &[u8]) -> Result<(), &'static str> {
@@ -167,37 +166,12 @@ pub mod later {
         /// Options whose feature is yet to come.
         ROWS, base super::before(), all PENDING;
 
-        RDB_DEL_SYNC_FILES = "rdb-del-sync-files", Kind::Bool, "no", MUTABLE, "Remove snapshots made for replicas only";
-        SHUTDOWN_TIMEOUT = "shutdown-timeout", int(0, INT_MAX), "10", MUTABLE, "Seconds to wait for replicas when stopping";
-        REPLICA_SERVE_STALE_DATA = "replica-serve-stale-data" | "slave-serve-stale-data", Kind::Bool, "yes", MUTABLE, "Serve reads without a link to the primary";
-        REPLICA_READ_ONLY = "replica-read-only" | "slave-read-only", Kind::Bool, "yes", DEBUG, "Refuse writes on a replica";
-        REPLICA_LAZY_FLUSH = "replica-lazy-flush" | "slave-lazy-flush", Kind::Bool, "no", MUTABLE, "Free the old data set in the background";
-        REPLICA_IGNORE_MAXMEMORY = "replica-ignore-maxmemory" | "slave-ignore-maxmemory", Kind::Bool, "yes", MUTABLE, "Leave eviction to the primary";
-        REPLICA_IGNORE_DISK_WRITE_ERRORS = "replica-ignore-disk-write-errors", Kind::Bool, "no", MUTABLE, "Go on when a replica cannot write its log";
-        REPLICA_PRIORITY = "replica-priority" | "slave-priority", int(0, INT_MAX), "100", MUTABLE, "Rank of this replica for a failover";
-        REPLICA_ANNOUNCED = "replica-announced", Kind::Bool, "yes", MUTABLE, "Show this replica to clients";
-        REPLICA_ANNOUNCE_IP = "replica-announce-ip" | "slave-announce-ip", Kind::Text, "", MUTABLE, "Address that this replica gives";
-        REPLICA_ANNOUNCE_PORT = "replica-announce-port" | "slave-announce-port", int(0, 65535), "0", MUTABLE, "Port that this replica gives";
-        REPL_DISKLESS_SYNC = "repl-diskless-sync", Kind::Bool, "yes", DEBUG, "Send snapshots to replicas without a file";
-        REPL_DISKLESS_SYNC_DELAY = "repl-diskless-sync-delay", int(0, INT_MAX), "5", MUTABLE, "Seconds to wait for more replicas";
-        REPL_DISKLESS_SYNC_MAX_REPLICAS = "repl-diskless-sync-max-replicas", int(0, INT_MAX), "0", MUTABLE, "Replicas that end the wait";
-        REPL_DISKLESS_LOAD = "repl-diskless-load", Kind::Enum(DISKLESS_LOAD), "disabled", DEBUG | DENY_LOADING, "Load snapshots straight from the link";
-        REPL_DISABLE_TCP_NODELAY = "repl-disable-tcp-nodelay", Kind::Bool, "no", MUTABLE, "Send to replicas in larger packets";
-        REPL_TIMEOUT = "repl-timeout", int(1, INT_MAX), "60", MUTABLE, "Seconds after which a silent link is lost";
-        REPL_PING_REPLICA_PERIOD = "repl-ping-replica-period" | "repl-ping-slave-period", int(1, INT_MAX), "10", MUTABLE, "Seconds between pings to replicas";
-        REPL_BACKLOG_SIZE = "repl-backlog-size", memory(1, LONG_MAX), "1mb", MUTABLE, "Bytes of the log kept for partial resync";
-        REPL_BACKLOG_TTL = "repl-backlog-ttl", int(0, LONG), "3600", MUTABLE, "Seconds the backlog is kept without replicas";
-        MIN_REPLICAS_TO_WRITE = "min-replicas-to-write" | "min-slaves-to-write", int(0, INT_MAX), "0", MUTABLE, "Good replicas that writes need";
-        MIN_REPLICAS_MAX_LAG = "min-replicas-max-lag" | "min-slaves-max-lag", int(0, INT_MAX), "10", MUTABLE, "Seconds of lag of a good replica";
         BIND_SOURCE_ADDR = "bind-source-addr", Kind::Text, "", MUTABLE, "Local address of outgoing links";
         ACL_PUBSUB_DEFAULT = "acl-pubsub-default", Kind::Enum(PUBSUB_DEFAULTS), "resetchannels", MUTABLE, "Channels that new users may use";
         ACLLOG_MAX_LEN = "acllog-max-len", int(0, LONG), "128", MUTABLE, "Entries of ACL LOG";
         MAXMEMORY_SAMPLES = "maxmemory-samples", int(1, INT_MAX), "5", MUTABLE, "Keys compared for each eviction";
         MAXMEMORY_EVICTION_TENACITY = "maxmemory-eviction-tenacity", int(0, 100), "10", MUTABLE, "How long one eviction may go on";
         MAXMEMORY_CLIENTS = "maxmemory-clients", Kind::MemoryOrPercent, "0", MUTABLE, "Memory of all clients at which the largest are closed";
-        SLOWLOG_LOG_SLOWER_THAN = "slowlog-log-slower-than", int(-1, LONG), "10000", MUTABLE, "Microseconds that make a command slow";
-        SLOWLOG_MAX_LEN = "slowlog-max-len", int(0, LONG), "128", MUTABLE, "Entries of SLOWLOG";
-        LATENCY_MONITOR_THRESHOLD = "latency-monitor-threshold", int(0, LONG), "0", MUTABLE, "Milliseconds that make a latency event";
         BUSY_REPLY_THRESHOLD = "busy-reply-threshold" | "lua-time-limit", int(0, LONG), "5000", MUTABLE, "Milliseconds after which a script is busy";
     }
 }

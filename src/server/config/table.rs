@@ -8,6 +8,7 @@
 //! the list of pending ones in [`super::stock`].
 
 use super::disk::DISK;
+use super::replication::REPLICATION;
 use super::stock::{LATER, STOCK};
 use super::value::{INT_MAX, INT_MIN, Kind, LONG_MAX, Names, UINT_MAX};
 
@@ -114,13 +115,13 @@ const fn base(place: usize, before: usize) -> u16 {
     (place + before) as u16
 }
 
-const ROWS: usize = OWN.len() + STOCK.len() + LATER.len() + DISK.len();
+const ROWS: usize = OWN.len() + STOCK.len() + LATER.len() + DISK.len() + REPLICATION.len();
 
 /// Every option: those with a feature behind them, then those without effect,
-/// then the pending ones, and last those about the disk, which have features too.
+/// then the pending ones, and last those about the disk and replication, which have features too.
 pub static TABLE: &[Opt] = &{
     let mut all = [OWN[0]; ROWS];
-    let sections = [OWN, STOCK, LATER, DISK];
+    let sections = [OWN, STOCK, LATER, DISK, REPLICATION];
     let (mut section, mut at) = (0, 0);
     while section < sections.len() {
         let mut i = 0;
@@ -277,6 +278,12 @@ options! {
     LATENCY_TRACKING_INFO_PERCENTILES = "latency-tracking-info-percentiles", Kind::Percentiles,
         "50 99 99.9", MULTI_ARG,
         "Percentiles that INFO latencystats shows";
+    LATENCY_MONITOR_THRESHOLD = "latency-monitor-threshold", int(0, LONG), "0", MUTABLE,
+        "Milliseconds from which on an event is one for LATENCY; 0 for none";
+    SLOWLOG_LOG_SLOWER_THAN = "slowlog-log-slower-than", int(-1, LONG), "10000", MUTABLE,
+        "Microseconds from which on a command is one for SLOWLOG; -1 for none";
+    SLOWLOG_MAX_LEN = "slowlog-max-len", int(0, LONG), "128", MUTABLE,
+        "Commands that SLOWLOG keeps";
     TRACKING_TABLE_MAX_KEYS = "tracking-table-max-keys", int(0, LONG), "1000000", MUTABLE,
         "Keys remembered for client-side caching; 0 for any number";
     NOTIFY_KEYSPACE_EVENTS = "notify-keyspace-events", Kind::EventClasses, "", MUTABLE,

@@ -84,6 +84,8 @@ pub enum Kind {
     OomScores,
     /// Event classes of `notify-keyspace-events`, as bits.
     EventClasses,
+    /// Host and port of the primary to follow, or `no one` (`replicaof`).
+    Primary,
 }
 
 /// The value of an option.
@@ -157,6 +159,7 @@ pub fn parse<W: AsRef<[u8]>>(kind: Kind, words: &[W], old: &Value) -> Result<Val
         Kind::OutputLimits => parse_limits(&words, old),
         Kind::Percentiles => parse_percentiles(&words),
         Kind::OomScores => parse_oom_scores(&words),
+        Kind::Primary => parse_primary(&words),
         _ => match words.as_slice() {
             [word] => parse_word(kind, word),
             _ => Err("wrong number of arguments".to_owned()),
@@ -424,6 +427,19 @@ fn parse_limits(words: &[&[u8]], old: &Value) -> Result<Value, String> {
             .ok_or("Error in hard, soft or soft_seconds setting in buffer limit configuration.")?;
     }
     Ok(Value::Limits(limits))
+}
+
+fn parse_primary(words: &[&[u8]]) -> Result<Value, String> {
+    let [host, port] = words else {
+        return Err("wrong number of arguments".to_owned());
+    };
+    if host.eq_ignore_ascii_case(b"no") && port.eq_ignore_ascii_case(b"one") {
+        return Ok(Value::Words(Arc::from([])));
+    }
+    let number = parse_loose(port, 10).filter(|n| (0..=65535).contains(n));
+    let number = number.ok_or("Invalid master port")?;
+    let words = [host.to_vec(), number.to_string().into_bytes()];
+    Ok(Value::Words(Arc::from(words)))
 }
 
 fn parse_percentiles(words: &[&[u8]]) -> Result<Value, String> {

@@ -438,6 +438,18 @@ impl Log {
         self.streamed.load(Ordering::Relaxed)
     }
 
+    /// The offset behind the last byte of the stream, and the database that it is in, unless the next
+    /// effect names its own.
+    pub fn stream_at(&self) -> (u64, Option<usize>) {
+        let tail = self.tail();
+        (tail.stream.end, tail.stream.selected)
+    }
+
+    /// The stream, which is a primary's, is in this database.
+    pub fn set_stream_db(&self, db: usize) {
+        self.tail().stream.selected = Some(db);
+    }
+
     /// What is there of the stream.
     pub fn kept(&self) -> Kept {
         let tail = self.tail();

@@ -14,16 +14,21 @@
 //! link of an older one still brings is not carried out.
 //! <https://redis.io/docs/latest/operate/oss_and_stack/management/replication/>
 
+pub mod failover;
 pub mod replicas;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::Server;
+use super::blocking::End;
 use super::client::Client;
 use super::config::id;
+use super::{Server, logger};
+use crate::store::Locks;
 use crate::util::random;
+use crate::{log_notice, log_warning};
+use failover::Failover;
 use replicas::Replicas;
 
 /// The name of no history.
@@ -63,10 +68,12 @@ pub struct Link {
     pub state: LinkState,
     /// What the primary is seen as: it is among the clients, marked as a primary.
     pub client: Option<Arc<Client>>,
-    /// When it was lost, or first sought, unix seconds; 0 while it stands.
+    /// When it was lost, unix seconds; 0 if it has never stood.
     pub down_since: i64,
     /// When something last came, unix seconds.
     pub last_io: i64,
+    /// The offset behind what has come of the stream, of which some may not be carried out yet.
+    pub received: u64,
     /// The copy of the data set: bytes to come, 0 while unknown; bytes that have come; when some
     /// last did, unix seconds.
     pub transfer_total: u64,
@@ -95,6 +102,15 @@ pub struct State {
     pub link: Link,
 }
 
+impl State {
+    /// Has the history begin anew, under a name that nobody knows.
+    pub fn rename(&mut self) {
+        self.id = random::hex_id(40);
+        self.id2 = NO_ID.to_owned();
+        self.offset2 = -1;
+    }
+}
+
 /// Replication.
 pub struct Replication {
     generation: AtomicU64,
@@ -104,6 +120,38 @@ pub struct Replication {
     changed: Condvar,
     /// Those that follow this server.
     pub replicas: Replicas,
+    /// Handing the role over to one of them.
+    pub failover: Failover,
+}
+
+/// A point of a history, as a snapshot tells of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct History {
+    /// The name of the history.
+    pub id: String,
+    /// How much of it there was.
+    pub offset: u64,
+    /// The database that the stream was in.
+    pub db: usize,
+}
+
+impl History {
+    /// The point at which the server is, if there is a stream that can be gone on with. Every shard
+    /// must be locked.
+    pub fn of(server: &Server) -> Option<History> {
+        let state = server.replication.state();
+        let known = match state.primary {
+            Some(_) => state.resumable,
+            None => server.log.has_stream(),
+        };
+        let (offset, db) = server.log.stream_at();
+        known.then(|| History {
+            id: state.id.clone(),
+            offset,
+            // What comes next names its database anyway.
+            db: db.unwrap_or(0),
+        })
+    }
 }
 
 impl Default for Replication {
@@ -121,6 +169,7 @@ impl Default for Replication {
             }),
             changed: Condvar::new(),
             replicas: Replicas::default(),
+            failover: Failover::default(),
         }
     }
 }
@@ -160,18 +209,30 @@ impl Replication {
 }
 
 /// Has the server follow a primary from now on; its own history ends here, but a replica of the
-/// same primary can go on with it. Every shard must be locked.
+/// same primary can go on with it. Clients that wait for keys no longer do: what comes to be in them
+/// is no longer for this server to say. Its replicas stay, as long as the new primary's history turns
+/// out to be the one that they know. Every shard must be locked.
 pub fn follow(server: &Server, primary: Primary, now: i64) {
     let replication = &server.replication;
     let mut state = replication.state();
     cut_link(&mut state);
     let generation = replication.generation() + 1;
-    // What it has is a point of a history that the primary may know: its own, if it was a primary.
-    state.resumable |= state.primary.is_none();
+    if state.primary.is_none() {
+        logger::set_role(b'S');
+        log_notice!(
+            "Before turning into a replica, using my own master parameters to synthesize a cached \
+             master: I may be able to synchronize with the new master with just a partial transfer."
+        );
+        // What it has is a point of a history that the primary may know: its own.
+        state.resumable = true;
+    }
+    server
+        .config
+        .note_primary(Some((&primary.host, primary.port)));
     state.primary = Some(primary);
     state.link = Link {
         state: LinkState::Connect,
-        down_since: now / 1000,
+        down_since: down_since(&state.link, now),
         ..Link::default()
     };
     let limit = server.config.memory(id::REPL_BACKLOG_SIZE) as usize;
@@ -181,22 +242,91 @@ pub fn follow(server: &Server, primary: Primary, now: i64) {
     replication.generation.store(generation, Ordering::Relaxed);
     drop(state);
     replication.changed.notify_all();
+    server.blocking.end_all(End::Demoted);
+}
+
+/// Since when a link that ends now has been down.
+fn down_since(link: &Link, now: i64) -> i64 {
+    match link.state {
+        LinkState::Connected => now / 1000,
+        _ => link.down_since,
+    }
 }
 
 /// Has the server be a primary from now on, with a history of its own, which those who followed the
-/// same primary can go on with. Every shard must be locked.
+/// same primary can go on with. Its replicas are to ask anew, so that they learn its name. Every
+/// shard must be locked.
 pub fn unfollow(server: &Server) {
     let replication = &server.replication;
     let mut state = replication.state();
     cut_link(&mut state);
+    logger::set_role(b'M');
     state.primary = None;
+    state.resumable = false;
     state.link = Link::default();
-    shift_id(&mut state, server.log.stream_end());
+    let end = server.log.stream_end();
+    shift_id(&mut state, end);
+    log_warning!(
+        "Setting secondary replication ID to {}, valid up to offset: {}. New replication ID is {}",
+        state.id2,
+        state.offset2,
+        state.id
+    );
+    server.config.note_primary(None);
     server.log.unfollow();
     replication.replica.store(false, Ordering::Relaxed);
     replication.generation.fetch_add(1, Ordering::Relaxed);
     drop(state);
     replication.changed.notify_all();
+    replication.replicas.drop_all(server);
+}
+
+/// Takes up, while the server starts, the role that the configuration gives it. What it has been a
+/// replica of, a snapshot may tell: see [`restore`].
+pub fn start(server: &Server) {
+    let words = server.config.words(id::REPLICAOF);
+    let [host, port] = &*words else {
+        return;
+    };
+    let host = String::from_utf8_lossy(host).into_owned();
+    let port = std::str::from_utf8(port).ok();
+    let Some(port) = port.and_then(|port| port.parse().ok()) else {
+        return;
+    };
+    let locks = Locks::all(&server.store, true);
+    let mut state = server.replication.state();
+    let generation = server.replication.generation() + 1;
+    logger::set_role(b'S');
+    state.primary = Some(Primary { host, port });
+    state.link.state = LinkState::Connect;
+    let limit = server.config.memory(id::REPL_BACKLOG_SIZE) as usize;
+    server.log.follow(generation, 0, false, limit);
+    let replication = &server.replication;
+    replication.replica.store(true, Ordering::Relaxed);
+    replication.generation.store(generation, Ordering::Relaxed);
+    drop(state);
+    drop(locks);
+}
+
+/// Takes up, while the server starts, the history of which a snapshot is a point. A replica goes on
+/// with it if its primary can; a primary begins one of its own, which the replicas of whoever saved
+/// the snapshot can go on with.
+pub fn restore(server: &Server, history: &History) {
+    let _locks = Locks::all(&server.store, true);
+    let mut state = server.replication.state();
+    let limit = server.config.memory(id::REPL_BACKLOG_SIZE) as usize;
+    if state.primary.is_some() {
+        state.id = history.id.clone();
+        state.resumable = true;
+        let generation = server.replication.generation();
+        server.log.follow(generation, history.offset, false, limit);
+        server.log.set_stream_db(history.db);
+    } else {
+        state.id2 = history.id.clone();
+        state.offset2 = history.offset as i64 + 1;
+        server.log.set_stream_end(history.offset);
+        server.log.begin_stream(limit);
+    }
 }
 
 /// Begins a new history where the old one stands at an offset.

@@ -128,7 +128,9 @@ fn happen(store: &Store, keys: &[Vec<u8>], random: &mut Random) {
             let gone: usize = (0..SHARDS).map(|n| locks.shard_mut(n).take(db).0).sum();
             assert_eq!(before, gone);
         }
-        2..20 => store.sweep(random.below(3), now, &mut |_, _, _| {}),
+        2..20 => {
+            store.sweep(random.below(3), now, &mut |_, _, _| {});
+        }
         20..30 => {
             // A part that becomes small, whose index is built anew.
             let mut locks = Locks::one(store, shard_of(hash), true);
