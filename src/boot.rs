@@ -138,6 +138,7 @@ fn start(loaded: Loaded) -> Result<ExitCode, String> {
     }
     start_writers(&server).map_err(|error| format!("Can't start a thread: {error}"))?;
     drop(starting);
+    start_link(&server).map_err(|error| format!("Can't start a thread: {error}"))?;
     log_notice!("Ready to accept connections");
 
     let why = server.wait_for_stop();
@@ -311,6 +312,17 @@ fn start_writers(server: &Arc<Server>) -> std::io::Result<()> {
         .map(drop)
 }
 
+/// Starts the thread that follows a primary, if there is one to follow.
+fn start_link(server: &Arc<Server>) -> std::io::Result<()> {
+    let server = server.clone();
+    let thread = std::thread::Builder::new().name("link".into());
+    // It carries out commands.
+    thread
+        .stack_size(2 << 20)
+        .spawn(move || crate::replication::run(server))
+        .map(drop)
+}
+
 /// Starts what is due: a save, or a rewrite of the append only file.
 fn save_what_is_due(server: &Arc<Server>) {
     let saving = &server.saving;
@@ -345,9 +357,11 @@ fn keep_house(server: &Arc<Server>) {
             server.tracking.make_room(server, &mut mail);
             mail.deliver(server);
         }
+        keyspace::expire_own_keys(server, &mut mail);
         ticks += 1;
         replication::failover::tick(server);
         save_what_is_due(server);
+        server.replication.replicas.tick(server);
         if ticks.is_multiple_of(10) {
             close_idle_clients(server);
             close_slow_readers(server);
@@ -397,6 +411,7 @@ fn stop(server: &Arc<Server>, listeners: &Listeners, why: Stop) -> ExitCode {
     );
     listeners.close();
     server.store.stop_sweeper();
+    server.replication.replicas.flush(server);
     server.log.close();
     server.pause.end_all();
     for client in server.clients.all() {

@@ -9,6 +9,7 @@
 //! | 5 | [`boot`] | command line, start, orderly shutdown |
 //! | 4 | [`net`] | listeners, the worker pool, the round, connections |
 //! | 4 | [`loading`] | the data set from disk, at the start and on demand |
+//! | 4 | [`replication`] | the replica's end of the link to its primary |
 //! | 3 | [`command`] | the command table, the dispatcher, one file a family |
 //! | 2 | [`server`] | what commands share: configuration, clients, who waits, watches, tracks and listens, statistics, background freeing |
 //! | 1 | [`store`] | keys: shards, locks, the dict, expiry, snapshots |
@@ -34,7 +35,8 @@
 //! ([`store::sweep`]) removes expired keys, one thread frees large values
 //! ([`server::lazyfree`]), and housekeeping in [`boot`] does what is due periodically. One writes the
 //! append only file where no client waits for it ([`server::aof`]); a save or a rewrite has a thread
-//! while it lasts ([`server::saving`], [`server::rewriting`]), and loading several
+//! while it lasts ([`server::saving`], [`server::rewriting`]), a replica one that sends it what it gets
+//! ([`server::replication::sender`]), and loading several
 //! ([`loading::snapshot`], [`loading::lanes`]).
 
 pub mod boot;
@@ -42,6 +44,7 @@ pub mod command;
 pub mod loading;
 pub mod net;
 pub mod persist;
+pub mod replication;
 pub mod resp;
 pub mod server;
 pub mod store;

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use stdis::command::table;
 use stdis::loading::commands;
-use stdis::loading::snapshot::{self, Duplicates, Terms};
+use stdis::loading::snapshot::{self, Duplicates, Target, Terms};
 use stdis::persist::aof::files::{Files, Hooks, Part};
 use stdis::persist::aof::manifest::Manifest;
 use stdis::persist::rdb::encode::Encoder;
@@ -255,11 +255,12 @@ fn all_snapshots(bytes: &[u8], flips: usize) {
     for (number, checksum) in ["no", "yes"].into_iter().enumerate() {
         let options = ["--rdbchecksum", checksum, "--sanitize-dump-payload", "no"];
         let mut server = core(&options);
-        assert!(snapshot::load(&server, bytes, terms).is_ok());
+        assert!(snapshot::load(&server, &Target::of(&server), bytes, terms).is_ok());
         let flips = if number == 0 { flips } else { 1 };
         for (count, damage) in Damage::all(bytes.len(), flips).enumerate() {
             let damaged = damage.to(bytes);
-            let result = snapshot::load(&server, &damaged[..], terms);
+            let target = Target::of(&server);
+            let result = snapshot::load(&server, &target, &damaged[..], terms);
             match result {
                 Ok(_) => loaded[number] += 1,
                 Err(error) => assert!(!error.to_string().is_empty()),

@@ -22,7 +22,7 @@ use super::dispatch::Step;
 use super::error::{Error, Outcome};
 use super::options::int_or;
 use super::session::{Clock, Session};
-use super::{Args, Keyspace, list_moves, stream_reads, tracking, zset_pops};
+use super::{Args, Keyspace, list_moves, stream_reads, tracking, wait, zset_pops};
 use crate::resp::Reply;
 use crate::server::Server;
 use crate::server::blocking::{End, Outcome as Waited, Served, Waiter, Wanted};
@@ -140,7 +140,10 @@ pub(super) fn register(db: &mut Keyspace<'_>, session: &mut Session, request: Re
     for key in &keys {
         // Skipped by the handler for those who wait already; the service that is due serves both.
         // A stream is never skipped, and XREAD holds no lock to serve anybody under.
-        if kind != Type::Stream && db.is_awaited(key, kind) {
+        if let Some(kind) = kind
+            && kind != Type::Stream
+            && db.is_awaited(key, kind)
+        {
             db.add_ready(db.number, key);
         }
     }
@@ -153,6 +156,9 @@ pub(super) fn register(db: &mut Keyspace<'_>, session: &mut Session, request: Re
     let blocking = &db.server.blocking;
     match blocking.register(&session.client, db.number, keys, wanted, deadline) {
         Some(waiter) => {
+            if kind.is_none() {
+                wait::begin(db.server, &waiter);
+            }
             session.waiter = Some(waiter);
             Step::Blocked
         }
@@ -211,7 +217,7 @@ fn serve_key(db: &mut Keyspace<'_>, key: &[u8]) {
         let Some(kind) = kind else {
             return;
         };
-        if kind == waiter.wanted.kind() {
+        if Some(kind) == waiter.wanted.kind() {
             if let Some(second) = waiter.wanted.destination()
                 && !db.locks.holds(shard_of(server.store.hash(second)))
             {
@@ -263,6 +269,7 @@ fn take(db: &mut Keyspace<'_>, key: &[u8], waiter: &Waiter) -> Option<Served> {
         reply: out.bytes().to_vec(),
         messages,
         nanos: start.elapsed().as_nanos() as u64,
+        logged: db.effects.logged,
     })
 }
 
@@ -311,6 +318,8 @@ pub(super) fn fetch(
         }
         Wanted::Entries { after, count } => stream_reads::late(db, out, key, after, *count),
         Wanted::GroupEntries(member) => stream_reads::late_for_member(db, out, key, member),
+        // There is no key.
+        Wanted::Copies(_) => Ok(false),
     }
 }
 
@@ -322,12 +331,7 @@ pub(super) fn stream_gone(server: &Server, db: usize, hash: u64, key: &[u8]) {
         let mut out = Reply::new();
         let error = stream_reads::no_group(key, group.unwrap_or_default());
         out.error(error.as_bytes());
-        let served = Served {
-            reply: out.bytes().to_vec(),
-            messages: Vec::new(),
-            nanos: 0,
-        };
-        if waiter.serve(|| Some(served)) {
+        if waiter.serve(|| Some(Served::of(out.bytes().to_vec()))) {
             server.blocking.leave(&waiter, hash, key);
         }
     }
@@ -360,6 +364,13 @@ pub(super) fn wait(server: &Server, session: &mut Session, out: &mut Reply) -> S
         waiting.end(server, session, nanos);
     }
     server.blocking.forget(&waiter);
+    let copies = match &waiter.wanted {
+        Wanted::Copies(copies) => {
+            server.replication.replicas.waits.forget(&waiter);
+            Some(copies)
+        }
+        _ => None,
+    };
     session.clock = Clock::now();
     let failed = |session: &mut Session, text: &[u8]| {
         server.stats.error(text);
@@ -373,10 +384,19 @@ pub(super) fn wait(server: &Server, session: &mut Session, out: &mut Reply) -> S
     };
     match waited {
         Waited::Served(Served {
-            reply, messages, ..
+            reply,
+            messages,
+            logged,
+            ..
         }) => {
-            if server.aof.is_always() {
-                session.uncommitted = served_by(server, &waiter);
+            if let Some(logged) = logged {
+                session.logged = logged;
+            }
+            if server.aof.is_always() && copies.is_none() {
+                session.uncommitted = match logged {
+                    Some(logged) => logged.file,
+                    None => served_by(server, &waiter),
+                };
             }
             let outbox = &session.client.outbox;
             if outbox.is_pushable() {
@@ -388,7 +408,10 @@ pub(super) fn wait(server: &Server, session: &mut Session, out: &mut Reply) -> S
             }
             out.raw(&reply);
         }
-        Waited::Ended(End::TimedOut) => out.null_array(),
+        Waited::Ended(End::TimedOut) => match copies {
+            Some(copies) => copies.reply(copies.find(server), out),
+            None => out.null_array(),
+        },
         Waited::Ended(End::Unblocked) => {
             failed(session, UNBLOCKED.as_bytes());
             out.error(UNBLOCKED.as_bytes());

@@ -139,7 +139,9 @@ fn first_of<'k>(
     timeout: Option<Duration>,
 ) -> Outcome {
     for key in keys.clone() {
-        if !c.db.is_awaited(key, wanted.kind()) && fetch(&mut c.db, c.out, key, &wanted)? {
+        if !wanted.kind().is_some_and(|kind| c.db.is_awaited(key, kind))
+            && fetch(&mut c.db, c.out, key, &wanted)?
+        {
             return Ok(());
         }
     }

@@ -10,12 +10,20 @@ use super::connection::DEFAULT_USER;
 use super::table;
 use crate::server::client::Client;
 use crate::server::pubsub::Kind;
+use crate::util::clock::now_ms;
 
 /// Appends the line of a client, with its line end. `now` is in unix milliseconds; `argv` the bytes
 /// of the arguments of the command that asks, when the client is the one that sent it.
 pub fn line(text: &mut Vec<u8>, client: &Client, now: i64, argv: Option<usize>) {
     // Writing to a vector does not fail.
     let _ = write_line(text, client, now, argv);
+}
+
+/// The line of a client for the log, without its end.
+pub fn describe(client: &Client) -> String {
+    let mut text = Vec::new();
+    line(&mut text, client, now_ms(), None);
+    String::from_utf8_lossy(text.trim_ascii_end()).into_owned()
 }
 
 fn write_line(
@@ -57,7 +65,7 @@ fn write_line(
         argv.unwrap_or_else(|| client.argv.load(Relaxed)),
         client.multi_memory.load(Relaxed),
         outbox.chunks(),
-        outbox.memory(),
+        client.output_memory(),
         client.memory()
     )?;
     let command = match client.last_command.load(Relaxed) {

@@ -2,10 +2,10 @@
 
 use super::error::{Error, Outcome};
 use super::options::is;
-use super::{Args, Ctx};
+use super::{Args, Ctx, replacing};
 use crate::log_warning;
 use crate::server::{Source, saving};
-use crate::store::{Locks, SHARDS};
+use crate::store::Locks;
 
 const OPTIONS: Error =
     Error::new("ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options.");
@@ -66,26 +66,7 @@ fn load(c: &mut Ctx<'_>, source: Source, flush: bool) -> Result<(), String> {
     }
     let result = c.server.reload(source);
     drop(ending);
-    serve_waiting(c);
+    replacing::note_waiting(&mut c.db);
     c.server.saving.forget_changes(c.server);
     result
-}
-
-/// Has those who wait for keys that exist now served, once the command is over. Who waits for
-/// others goes on waiting.
-fn serve_waiting(c: &mut Ctx<'_>) {
-    let server = c.server;
-    c.db.hold(Locks::all(&server.store, false));
-    for number in 0..server.store.databases() {
-        for shard in 0..SHARDS {
-            for key in server.blocking.keys(shard, number) {
-                c.db.forget_hash();
-                if c.db.within(number, |db| db.peek(&key).is_some()) {
-                    c.db.put_off.push((number, key.into_vec()));
-                }
-            }
-        }
-    }
-    c.db.forget_hash();
-    c.db.release();
 }

@@ -12,8 +12,8 @@ use super::error::{self, Error, Outcome};
 use super::monitor;
 use super::session::{Clock, Replies, Session};
 use super::spec::{
-    DENYOOM, Flags, LOADING, Locking, MAY_REPLICATE, NO_AUTH, NO_MULTI, NOSCRIPT, PROTECTED,
-    PUBSUB, READONLY, STALE, Scope, WRITE,
+    DENYOOM, Flags, LOADING, Locking, MAY_REPLICATE, NO_ASYNC_LOADING, NO_AUTH, NO_MULTI, NOSCRIPT,
+    PROTECTED, PUBSUB, READONLY, STALE, Scope, WRITE,
 };
 use super::table::{Keys, Row, table};
 use super::{Args, Ctx, Keyspace, Pace, tracking, transactions};
@@ -194,6 +194,21 @@ fn reject(
     tracking::end_caching(session, Some(row));
     refuse(server, session, out, Some(row), error);
     Step::Done
+}
+
+/// Whether a pause holds for a command of the primary, of which nothing has been done yet.
+pub fn is_held(server: &Server, session: &mut Session, args: &Args<'_>) -> bool {
+    let row = find(server, session, args);
+    server.pause.mode().is_some()
+        && server
+            .pause
+            .holds(row.is_ok_and(|row| demands(session, row).0))
+}
+
+/// Whether a command of the primary writes, and what it does cannot be saved.
+pub fn lacks_disk(server: &Server, session: &mut Session, args: &Args<'_>) -> bool {
+    check_disk(server).is_err()
+        && find(server, session, args).is_ok_and(|row| may_write(session, row))
 }
 
 /// Replies with the error for a command that is not carried out.
@@ -431,6 +446,12 @@ fn run(
         server.stats.pour(&mut session.tally);
         flush::save_emptied(server);
     }
+    if let (Some(mine), Some(spent)) = (&mut session.followed, db.effects.followed.take())
+        && mine.raw.is_empty()
+    {
+        // Its memory serves the next command.
+        mine.raw = spent.raw;
+    }
     if let Some(logged) = db.effects.logged {
         session.logged = logged;
         session.uncommitted = logged.file;
@@ -450,7 +471,7 @@ fn recheck(server: &Server, session: &Session, row: &Row) -> Option<Result<Step,
         // What has been saved is what remains.
         return Some(Ok(Step::Gone));
     }
-    if server.loading.is_active() && !may_run_while_loading(session, row) {
+    if server.loading.is_active() && !may_run_while_loading(server, session, row) {
         return Some(Err(Stop::Refused(IS_LOADING)));
     }
     if server.replication.is_replica()
@@ -613,7 +634,10 @@ fn check(server: &Server, session: &mut Session, row: &Row, args: &Args<'_>) -> 
             // To be queued takes memory, whatever the command is.
             _ => true,
         });
-    if limit > 0 && needs_memory && crate::sys::used_memory() as u64 > limit {
+    // How much a replica holds is for its primary to decide.
+    let ignored =
+        server.replication.is_replica() && server.config.bool(id::REPLICA_IGNORE_MAXMEMORY);
+    if limit > 0 && needs_memory && !ignored && crate::sys::used_memory() as u64 > limit {
         return Err(Error::new(
             "OOM command not allowed when used memory > 'maxmemory'.",
         ));
@@ -634,7 +658,7 @@ fn check(server: &Server, session: &mut Session, row: &Row, args: &Args<'_>) -> 
     if replica && !may_run_stale(session, row) {
         check_link(server)?;
     }
-    if server.loading.is_active() && !may_run_while_loading(session, row) {
+    if server.loading.is_active() && !may_run_while_loading(server, session, row) {
         return Err(IS_LOADING);
     }
     if client.has_any(&[MONITOR, REPLICA])
@@ -690,7 +714,11 @@ fn queued_flags(session: &Session) -> Flags {
 }
 
 /// Whether a command, for an `EXEC` all of its commands, may run before the data set is loaded.
-fn may_run_while_loading(session: &Session, row: &Row) -> bool {
+fn may_run_while_loading(server: &Server, session: &Session, row: &Row) -> bool {
+    if server.loading.is_beside() {
+        // What there is can be used; what would get in the way cannot.
+        return !row.spec.flags.has(NO_ASYNC_LOADING);
+    }
     let queued = session.transaction.as_ref();
     let all = row.name != "exec" || queued.is_none_or(|queued| queued.while_loading);
     row.spec.flags.has(LOADING) && all

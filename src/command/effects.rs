@@ -39,10 +39,15 @@ pub struct Effects {
     pub followed: Option<Followed>,
 }
 
+/// As much of the memory that the bytes of a command took is kept for the next one.
+const SPARE: usize = 64 << 10;
+
 impl<'a> Keyspace<'a> {
     /// Holds these locks from now on.
     pub(super) fn hold(&mut self, locks: Locks<'a>) {
         self.locks = locks;
+        // The role only changes while every shard is locked.
+        self.keeps_expired = !self.obeys && self.server.replication.is_replica();
         let log = &self.server.log;
         self.effects.on = match (self.obeys, self.effects.follows) {
             (false, _) => log.is_on(),
@@ -62,12 +67,12 @@ impl<'a> Keyspace<'a> {
     /// Logs what has happened so far as one step. What others are served then is a step of its own.
     pub(super) fn end_step(&mut self) {
         let (log, now) = (&self.server.log, self.now);
-        if let Some(followed) = self
-            .effects
-            .followed
-            .take_if(|followed| !followed.raw.is_empty())
+        if let Some(followed) = &mut self.effects.followed
+            && !followed.raw.is_empty()
         {
-            log.append_followed(&self.effects.batch, &followed, self.number, now);
+            log.append_followed(&self.effects.batch, followed, self.number, now);
+            followed.raw.clear();
+            followed.raw.shrink_to(SPARE);
             self.effects.batch.clear();
         } else if !self.effects.batch.is_empty() {
             self.effects.logged = Some(log.append(&self.effects.batch, now));

@@ -155,7 +155,7 @@ fn set(c: &mut Ctx<'_>, args: &Args<'_>, base: i64, unit: i64) -> Outcome {
         .and_then(|after| after.checked_add(base))
         .ok_or_else(|| invalid_expire_time(&c.row.name))?;
     let key = &args[1];
-    if deadline <= c.db.horizon() {
+    if deadline <= c.db.past() {
         return expire_now(c, key, deadline, condition);
     }
     let decide = |current| {

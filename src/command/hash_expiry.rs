@@ -241,7 +241,7 @@ fn deadline(args: &Args<'_>, base: i64, unit: i64, command: &str) -> Outcome<i64
 
 /// Gives the fields the deadline that argument 2 stands for. One that has passed deletes them.
 fn set(c: &mut Ctx<'_>, args: &Args<'_>, base: i64, unit: i64) -> Outcome {
-    let (key, now) = (&args[1], c.db.horizon());
+    let (key, now) = (&args[1], c.db.past());
     // The type comes before the arguments.
     let found = c.db.live_fields_mut(key)?;
     let deadline = deadline(args, base, unit, &c.row.name)?;

@@ -373,8 +373,9 @@ fn about_persistence(text: &mut Text, server: &Server) {
     let handle = job.as_ref().and_then(|job| job.handle.as_ref());
     let seconds = |kind| running(kind).map_or(-1, |job| now_ms() / 1000 - job.since);
     let copied = handle.map_or(0, |handle| handle.copied());
-    text.field("loading", u8::from(loading.is_active()));
-    text.field("async_loading", 0);
+    text.field("loading", u8::from(loading.shuts_out()));
+    let beside = loading.is_active() && loading.is_beside();
+    text.field("async_loading", u8::from(beside));
     text.field("current_cow_peak", copied);
     text.field("current_cow_size", copied);
     text.field("current_cow_size_age", 0);
@@ -491,8 +492,11 @@ fn about_stats(text: &mut Text, server: &Server) {
     text.field("latest_fork_usec", server.saving.held_up.load(Relaxed));
     text.field("total_forks", server.saving.begun.load(Relaxed));
     text.field("migrate_cached_sockets", server.targets.len());
-    text.zeros(&[
+    text.field(
         "slave_expires_tracked_keys",
+        server.replication.own_keys.len(),
+    );
+    text.zeros(&[
         "active_defrag_hits",
         "active_defrag_misses",
         "active_defrag_key_hits",

@@ -8,7 +8,7 @@
 
 use super::error::{DB_OUT_OF_RANGE, Error, NO_SUCH_KEY, Outcome, SAME_OBJECT, SYNTAX};
 use super::help::help;
-use super::keyspace::{Class, Stale};
+use super::keyspace::Class;
 use super::options::{int_within, is};
 use super::spec::*;
 use super::{Args, Ctx};
@@ -419,6 +419,14 @@ fn randomkey(c: &mut Ctx<'_>, _: &mut Args<'_>) -> Outcome {
             .filter(|&shard| lens[shard] > 0)
             .find_map(|shard| first_alive(c, shard))
     });
+    let key = key.or_else(|| {
+        // A replica has nothing but expired keys, and cannot say that there is none.
+        let shard = (0..SHARDS).find(|&shard| lens[shard] > 0)?;
+        c.db.in_shard(shard, false, |db| {
+            let mut all = db.part(shard).iter().filter(|_| db.keeps_expired);
+            all.next().map(|entry| entry.key.bytes().to_vec())
+        })
+    });
     c.out.bulk_or_null(key.as_deref());
     Ok(())
 }
@@ -431,7 +439,7 @@ fn draw(c: &mut Ctx<'_>, shard: usize, position: usize) -> Option<Vec<u8>> {
         let key = &part.at(position.min(part.len().checked_sub(1)?)).key;
         let (bytes, expired) = (key.bytes().to_vec(), key.is_expired(now));
         if expired {
-            db.stale.push(Stale::new(db.number, &bytes));
+            db.met_expired(&bytes);
             return None;
         }
         Some(bytes)

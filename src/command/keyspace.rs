@@ -59,6 +59,9 @@ macro_rules! collections {
     )*};
 }
 
+/// As many keys of its own does a replica remove in one go.
+const OWN_KEYS: usize = 1000;
+
 /// A key that was met under a shared lock although it has expired.
 pub struct Stale {
     db: usize,
@@ -93,6 +96,9 @@ pub struct Keyspace<'a> {
     /// Whether it carries out what a log holds: then nothing expires by itself, and nothing is
     /// logged.
     pub obeys: bool,
+    /// Whether keys that have expired stay until the primary says that they go; nobody sees them all
+    /// the same.
+    pub keeps_expired: bool,
     /// Look-ups for reading that found their key, and that did not.
     pub hits: u64,
     /// See `hits`.
@@ -142,6 +148,7 @@ impl<'a> Keyspace<'a> {
             locks: Locks::none(),
             no_touch: false,
             obeys: false,
+            keeps_expired: false,
             hits: 0,
             misses: 0,
             expired: 0,
@@ -167,6 +174,25 @@ impl<'a> Keyspace<'a> {
     #[inline]
     pub fn horizon(&self) -> i64 {
         if self.obeys { i64::MIN } else { self.now }
+    }
+
+    /// The time at which a deadline that is to be set has passed already. A replica does not know:
+    /// the key goes when its primary says so.
+    #[inline]
+    pub fn past(&self) -> i64 {
+        if self.keeps_expired {
+            i64::MIN
+        } else {
+            self.horizon()
+        }
+    }
+
+    /// Notes that a key was met expired under a shared lock.
+    #[inline]
+    pub fn met_expired(&mut self, key: &[u8]) {
+        if !self.keeps_expired {
+            self.stale.push(Stale::new(self.number, key));
+        }
     }
 
     /// The hash of a key.
@@ -210,7 +236,8 @@ impl<'a> Keyspace<'a> {
             }
             found => {
                 self.misses += 1;
-                let stale = found.is_some().then_some(&mut self.stale);
+                let goes = found.is_some() && !self.keeps_expired;
+                let stale = goes.then_some(&mut self.stale);
                 let untold = self.may_restart.then_some(&mut self.untold);
                 missed(self.server, &mut self.mail, stale, untold, self.number, key);
                 None
@@ -224,7 +251,9 @@ impl<'a> Keyspace<'a> {
         let db = self.locks.shard(shard_of(hash)).db(self.number);
         let entry = db.get(hash, key)?;
         if entry.key.is_expired(self.horizon()) {
-            self.stale.push(Stale::new(self.number, key));
+            if !self.keeps_expired {
+                self.stale.push(Stale::new(self.number, key));
+            }
             return None;
         }
         Some(entry)
@@ -462,6 +491,18 @@ impl<'a> Keyspace<'a> {
             {
                 self.server.store.note_due(shard_of(hash), due);
             }
+            self.note_own(key, deadline);
+        }
+    }
+
+    /// A client of a replica has given a key this deadline: the primary will not see to it.
+    #[inline]
+    fn note_own(&self, key: &[u8], deadline: Option<i64>) {
+        if self.keeps_expired
+            && let Some(deadline) = deadline
+        {
+            let own = &self.server.replication.own_keys;
+            own.note(self.number, key, deadline);
         }
     }
 
@@ -571,11 +612,12 @@ impl<'a> Keyspace<'a> {
             }
             found => {
                 self.misses += 1;
+                let goes = found.is_some() && !self.keeps_expired;
                 if noticed {
-                    let stale = found.is_some().then_some(&mut self.stale);
+                    let stale = goes.then_some(&mut self.stale);
                     let untold = self.may_restart.then_some(&mut self.untold);
                     missed(self.server, &mut self.mail, stale, untold, self.number, key);
-                } else if found.is_some() {
+                } else if goes {
                     self.stale.push(Stale::new(self.number, key));
                 }
                 None
@@ -605,6 +647,7 @@ impl<'a> Keyspace<'a> {
         {
             self.server.store.note_due(shard_of(hash), due);
         }
+        self.note_own(key, deadline);
         self.notify(Class::New, "new", key);
         self.arrived(key, arrival);
     }
@@ -632,6 +675,7 @@ impl<'a> Keyspace<'a> {
         if let Some(due) = db.set_deadline(hash, position, deadline, now) {
             self.server.store.note_due(shard_of(hash), due);
         }
+        self.note_own(key, deadline);
         Some(Ok(()))
     }
 
@@ -703,7 +747,10 @@ impl<'a> Keyspace<'a> {
         if !db.at(position).key.is_expired(now) {
             return Some((hash, position));
         }
-        let gone = db.remove(hash, key);
+        if self.keeps_expired && self.server.config.bool(id::REPLICA_READ_ONLY) {
+            return None;
+        }
+        let gone = self.db_mut(hash).remove(hash, key);
         self.expired += 1;
         self.log_expiry(key);
         let watching = &self.server.watching;
@@ -813,6 +860,41 @@ fn missed(
     }
 }
 
+/// On a replica, removes keys that have expired and that its own clients have given their deadlines.
+/// No lock must be held.
+pub fn expire_own_keys(server: &Arc<Server>, mail: &mut Mail) {
+    let own = &server.replication.own_keys;
+    if own.is_empty() || sweeper_rests(server) {
+        return;
+    }
+    if !server.replication.is_replica() {
+        // The sweeper sees to them.
+        return own.clear();
+    }
+    let now = crate::util::clock::now_ms();
+    for (number, key) in own.take_due(now, OWN_KEYS) {
+        let mut db = Keyspace::new(server, number, now);
+        db.mail = std::mem::take(mail);
+        let shard = shard_of(db.hash(&key));
+        db.hold(Locks::one(&server.store, shard, true));
+        // Unless its deadline is another one meanwhile.
+        db.keeps_expired = false;
+        if server.replication.is_replica()
+            && let Some((hash, position)) = db.position(&key)
+            && let Some(later) = db.db_mut(hash).at(position).key.deadline()
+        {
+            own.note(number, &key, later);
+        }
+        if !db.ready.is_empty() {
+            super::blocking::serve_ready(&mut db);
+        }
+        db.release();
+        server.stats.expired(db.expired);
+        *mail = std::mem::take(&mut db.mail);
+    }
+    mail.deliver(server);
+}
+
 /// Reads a database number.
 ///
 /// # Errors
@@ -827,6 +909,11 @@ pub fn db_number(server: &Server, text: &[u8], not_a_number: Error) -> Outcome<u
 
 /// Whether the sweeper is to pause.
 pub fn sweeper_paused(server: &Server) -> bool {
+    server.replication.is_replica() || sweeper_rests(server)
+}
+
+/// Whether nobody is to remove expired keys at the moment.
+fn sweeper_rests(server: &Server) -> bool {
     !server.active_expire.load(Ordering::Relaxed)
         || server.pause.holds(true)
         || server.loading.is_active()

@@ -21,7 +21,7 @@ mod bitmaps;
 mod blocking;
 mod blocking_pops;
 mod client;
-mod client_list;
+pub mod client_list;
 mod command_docs;
 mod config;
 mod connection;
@@ -55,7 +55,10 @@ mod monitor;
 pub mod notify;
 mod options;
 mod persistence;
+mod psync;
 mod pubsub;
+pub mod replacing;
+mod replconf;
 mod replies;
 pub mod restore;
 mod roles;
@@ -74,6 +77,7 @@ mod streams;
 mod strings;
 mod tracking;
 pub mod transactions;
+mod wait;
 mod zset_algebra;
 mod zset_pops;
 mod zset_ranges;
@@ -169,7 +173,9 @@ pub const FAMILIES: &[&[spec::Command]] = &[
     migrate::COMMANDS,
     monitor::COMMANDS,
     persistence::COMMANDS,
+    psync::COMMANDS,
     pubsub::COMMANDS,
+    replconf::COMMANDS,
     restore::COMMANDS,
     roles::COMMANDS,
     scan::COMMANDS,
@@ -185,6 +191,7 @@ pub const FAMILIES: &[&[spec::Command]] = &[
     streams::COMMANDS,
     strings::COMMANDS,
     transactions::COMMANDS,
+    wait::COMMANDS,
     zset_algebra::COMMANDS,
     zset_pops::COMMANDS,
     zset_ranges::COMMANDS,

@@ -1,19 +1,15 @@
-//! Saving by command: SAVE, BGSAVE, LASTSAVE, BGREWRITEAOF, and WAITAOF.
+//! Saving by command: SAVE, BGSAVE, LASTSAVE, and BGREWRITEAOF.
 //!
 //! How it is done is in [`crate::server::saving`].
 
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
 
-use super::blocking::timeout_ms;
 use super::error::{Error, Outcome, SYNTAX};
-use super::options::{int, is};
+use super::options::is;
 use super::spec::*;
 use super::{Args, Ctx};
-use crate::server::client::{BLOCKED, CLOSE_ASAP};
 use crate::server::rewriting;
 use crate::server::saving::{self, Kind, NotSaved};
-use crate::sys;
 
 /// The rows of this family.
 pub const COMMANDS: &[Command] = &[
@@ -59,20 +55,6 @@ pub const COMMANDS: &[Command] = &[
         )
         .locking(Locking::None)
         .slow(),
-    Command::new("waitaof", 4, waitaof)
-        .flags(NOSCRIPT.or(BLOCKING))
-        .acl(CAT_CONNECTION)
-        .docs(
-            Group::Generic,
-            "7.2.0",
-            "O(1)",
-            "Waits until what the client has written is in the append only file, here and on \
-                replicas",
-        )
-        .args("numlocal:integer numreplicas:integer timeout:integer")
-        .tips(&["request_policy:all_shards", "response_policy:agg_min"])
-        .locking(Locking::None)
-        .slow(),
 ];
 
 const SAVING: Error = Error::new("ERR Background save already in progress");
@@ -87,14 +69,6 @@ const NO_REWRITE: Error = Error::new(
      information.",
 );
 const FAILED: Error = Error::new("ERR");
-const NO_AOF: Error =
-    Error::new("ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.");
-const OUT_OF_RANGE: Error = Error::new("ERR value is out of range, must between 0 and 1");
-const NOT_POSITIVE: Error = Error::new("ERR value is out of range, must be positive");
-
-/// How often a client that waits is checked for being there.
-const POLL: Duration = Duration::from_millis(50);
-
 /// `SAVE`
 fn save(c: &mut Ctx<'_>, _: &mut Args<'_>) -> Outcome {
     // What this session has changed so far is among what is saved.
@@ -168,53 +142,5 @@ fn bgrewriteaof(c: &mut Ctx<'_>, _: &mut Args<'_>) -> Outcome {
 /// `LASTSAVE`
 fn lastsave(c: &mut Ctx<'_>, _: &mut Args<'_>) -> Outcome {
     c.out.int(c.server.saving.last_save.load(Ordering::Relaxed));
-    Ok(())
-}
-
-/// `WAITAOF numlocal numreplicas timeout`
-///
-/// There are no replicas: a client that wants some waits for the end of its time.
-fn waitaof(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
-    let local = int(args, 1)?;
-    if !(0..=1).contains(&local) {
-        return Err(OUT_OF_RANGE);
-    }
-    let replicas = int(args, 2)?;
-    if replicas < 0 {
-        return Err(NOT_POSITIVE);
-    }
-    let timeout = timeout_ms(args, 3, c.db.now)?;
-    if local > 0 && !c.server.log.has_file() {
-        return Err(NO_AOF);
-    }
-    let offset = c.session.logged.file;
-    let has =
-        |server: &crate::server::Server| server.log.has_file() && server.aof.synced() >= offset;
-    let enough = |server| replicas == 0 && (local == 0 || has(server));
-    if !c.db.in_transaction && !enough(c.server) {
-        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let client = &c.session.client;
-        client.set(BLOCKED, true);
-        while !enough(c.server)
-            && deadline.is_none_or(|deadline| Instant::now() < deadline)
-            && !client.has(CLOSE_ASAP)
-            && !c.server.is_stopping()
-            && !sys::peer_gone(&client.socket)
-        {
-            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            let pause = left.map_or(POLL, |left| left.min(POLL));
-            if local > 0 && !has(c.server) {
-                c.server.aof.wait_synced(offset, pause);
-            } else {
-                std::thread::sleep(pause);
-            }
-        }
-        client.set(BLOCKED, false);
-        // To wait is not to work.
-        c.session.clock.lap();
-    }
-    c.out.array(2);
-    c.out.int(has(c.server).into());
-    c.out.int(0);
     Ok(())
 }

@@ -136,7 +136,7 @@ fn restore(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
         ttl if options.absolute => Some(ttl),
         ttl => Some(ttl.wrapping_add(c.db.now)),
     };
-    if deadline.is_some_and(|deadline| deadline <= c.db.horizon()) {
+    if deadline.is_some_and(|deadline| deadline <= c.db.past()) {
         if deleted {
             c.db.changed(Class::Generic, "del", key);
             c.db.deletion_instead(key, lazy);

@@ -137,7 +137,9 @@ fn walk(
                     visit(entry);
                 }
             }
-            db.stale.append(&mut stale);
+            if !db.keeps_expired {
+                db.stale.append(&mut stale);
+            }
             position
         });
         if rest > 0 {

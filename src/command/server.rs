@@ -73,25 +73,25 @@ fn time(c: &mut Ctx<'_>, _: &mut Args<'_>) -> Outcome {
 
 /// `SHUTDOWN [NOSAVE | SAVE] [NOW] [FORCE] [ABORT]`
 ///
-/// NOW changes nothing: it skips the wait for replicas, and there are none. For the same reason a
-/// shutdown can only be aborted as long as it has not begun.
+/// A shutdown can be aborted as long as it waits: for its turn, or for replicas, which NOW skips.
 fn shutdown(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
-    let (mut manner, mut now, mut abort) = (Manner::default(), false, false);
+    let (mut manner, mut abort) = (Manner::default(), false);
     for option in args.from(1) {
         match option {
             option if is(option, "SAVE") => manner.save = true,
             option if is(option, "NOSAVE") => manner.nosave = true,
-            option if is(option, "NOW") => now = true,
+            option if is(option, "NOW") => manner.now = true,
             option if is(option, "FORCE") => manner.force = true,
             option if is(option, "ABORT") => abort = true,
             _ => return Err(SYNTAX),
         }
     }
-    if manner.save && manner.nosave || abort && (now || manner != Manner::default()) {
+    if manner.save && manner.nosave || abort && manner != Manner::default() {
         return Err(SYNTAX);
     }
     if abort {
-        if !c.server.asked.abort() {
+        let asked = c.server.asked.abort();
+        if !c.server.grace.abort() && !asked {
             return Err(NO_SHUTDOWN);
         }
         log_notice!("Shutdown manually aborted.");

@@ -13,7 +13,7 @@ use crate::server::client::Client;
 use crate::server::config::id;
 use crate::server::log::{Followed, Position};
 use crate::server::mail::Mail;
-use crate::server::replication::replicas::Replica;
+use crate::server::replication::replicas::{Introduction, Replica};
 use crate::server::stats::Tally;
 use crate::util::clock::now_ms;
 
@@ -54,6 +54,8 @@ pub struct Session {
     pub feeder: bool,
     /// For the link to a primary, what has come of its stream and is not in the log yet.
     pub followed: Option<Followed>,
+    /// What the client has said about itself, who may ask to be a replica.
+    pub introduction: Option<Box<Introduction>>,
     /// What the client is as a replica of this server.
     pub replica: Option<Arc<Replica>>,
     /// The time, as this session last read it.
@@ -87,6 +89,7 @@ impl Session {
             uncommitted: 0,
             feeder: false,
             followed: None,
+            introduction: None,
             replica: None,
             clock: Clock::now(),
             waiter: None,

@@ -579,7 +579,7 @@ fn getex(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
     // An error from here on replaces the reply.
     let deadline = expiry.deadline(args, c.db.now, &c.row.name)?;
     match deadline {
-        Some(due) if due <= c.db.horizon() => {
+        Some(due) if due <= c.db.past() => {
             let lazy = c.server.config.bool(id::LAZYFREE_LAZY_EXPIRE);
             c.db.delete(key, lazy);
             c.db.changed(Class::Generic, "del", key);

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::lanes::Feed;
-use super::snapshot::{self, Duplicates, Terms};
+use super::snapshot::{self, Duplicates, Target, Terms};
 use crate::command::session::Session;
 use crate::command::spec::{MAY_REPLICATE, READONLY, WRITE};
 use crate::command::table::Row;
@@ -126,9 +126,9 @@ fn load_preamble(
         drop_expired: false,
         restore: false,
     };
-    let loaded = snapshot::load_records(server, records, terms);
-    let (rest, _, end) = loaded.map_err(|error| failed(&error))?;
-    Ok((rest, end))
+    let loaded = snapshot::load_records(server, &Target::of(server), records, terms);
+    let loaded = loaded.map_err(|error| failed(&error))?;
+    Ok((loaded.rest, loaded.end))
 }
 
 /// Why the commands of a file have not all been carried out.

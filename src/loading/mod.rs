@@ -23,7 +23,7 @@ use crate::server::aof::reason;
 use crate::server::config::id;
 use crate::server::{Server, Source, rewriting};
 use crate::{log_debug, log_notice, log_warning};
-use snapshot::{Duplicates, Terms};
+use snapshot::{Duplicates, Target, Terms};
 
 /// Loads what there is when the server starts, and begins to log if that is wanted.
 ///
@@ -147,7 +147,7 @@ fn load_snapshot(
         drop_expired: !server.replication.is_replica(),
         restore,
     };
-    snapshot::load(server, file, terms).map_err(|error| {
+    snapshot::load(server, &Target::of(server), file, terms).map_err(|error| {
         log_warning!("Error loading the snapshot {}: {error}", path.display());
         let reason = "Fatal error loading the DB, check server logs. Exiting.";
         Refused(reason.to_owned(), true)

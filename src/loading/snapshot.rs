@@ -11,7 +11,7 @@ use std::fmt;
 use std::io::Read;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use crate::command::restore::limits;
@@ -22,7 +22,7 @@ use crate::server::config::{id, table};
 use crate::server::replication::{self, History};
 use crate::server::{Server, log};
 use crate::store::access::Policy;
-use crate::store::{Db, Locks, SHARDS, shard_of};
+use crate::store::{Db, Locks, SHARDS, Store, shard_of};
 use crate::types::Value;
 use crate::util::clock::now_ms;
 use crate::{log_notice, log_warning};
@@ -51,6 +51,38 @@ pub struct Terms {
     pub drop_expired: bool,
     /// Whether the server takes up the history that the snapshot is a point of.
     pub restore: bool,
+}
+
+/// Where a snapshot is loaded to.
+#[derive(Clone, Copy)]
+pub struct Target<'t> {
+    /// The databases.
+    pub store: &'t Store,
+    /// The libraries of functions.
+    pub functions: &'t RwLock<Vec<Vec<u8>>>,
+}
+
+impl<'t> Target<'t> {
+    /// The server's own data set.
+    pub fn of(server: &'t Server) -> Target<'t> {
+        Target {
+            store: &server.store,
+            functions: &server.functions,
+        }
+    }
+}
+
+/// What has been loaded.
+#[derive(Debug)]
+pub struct Loaded<R> {
+    /// What was read of what follows the snapshot.
+    pub rest: Vec<u8>,
+    /// The reader.
+    pub reader: R,
+    /// Where the snapshot ends.
+    pub end: u64,
+    /// The database that the stream is in of which the data set is a point, if that is told.
+    pub stream_db: Option<usize>,
 }
 
 /// Why a snapshot could not be loaded.
@@ -155,6 +187,7 @@ const NONE: usize = usize::MAX;
 /// What the threads share.
 struct Shared<'s> {
     server: &'s Server,
+    target: Target<'s>,
     terms: Terms,
     limits: Limits,
     deep: bool,
@@ -170,15 +203,19 @@ struct Shared<'s> {
     spare: Mutex<Vec<Batch>>,
 }
 
-/// Loads a snapshot, which the reader is at the beginning of. Returns what was read of what follows
-/// it, and the reader.
+/// Loads a snapshot, which the reader is at the beginning of.
 ///
 /// # Errors
 /// It is damaged or cannot be read, or the server is ending. What has been loaded until then
 /// stays.
-pub fn load<R: Read>(server: &Server, reader: R, terms: Terms) -> Result<(Vec<u8>, R, u64), Error> {
+pub fn load<R: Read>(
+    server: &Server,
+    target: &Target<'_>,
+    reader: R,
+    terms: Terms,
+) -> Result<Loaded<R>, Error> {
     let records = Records::open(reader, server.config.bool(id::RDBCHECKSUM))?;
-    load_records(server, records, terms)
+    load_records(server, target, records, terms)
 }
 
 /// The same where the file has been opened.
@@ -187,11 +224,13 @@ pub fn load<R: Read>(server: &Server, reader: R, terms: Terms) -> Result<(Vec<u8
 /// As [`load`].
 pub fn load_records<R: Read>(
     server: &Server,
+    target: &Target<'_>,
     mut records: Records<R>,
     terms: Terms,
-) -> Result<(Vec<u8>, R, u64), Error> {
+) -> Result<Loaded<R>, Error> {
     let shared = Shared {
         server,
+        target: *target,
         terms,
         limits: limits(server),
         deep: server.config.name(id::SANITIZE_DUMP_PAYLOAD) == "yes",
@@ -230,7 +269,7 @@ pub fn load_records<R: Read>(
     if let Some(error) = failure {
         return Err(error);
     }
-    read?;
+    let told = read?;
     if empty == 0 {
         log_notice!("Done loading RDB, keys loaded: {keys}, keys expired: {expired}.");
     } else {
@@ -240,7 +279,12 @@ pub fn load_records<R: Read>(
     }
     let end = records.offset();
     let (rest, reader) = records.into_parts();
-    Ok((rest, reader, end))
+    Ok(Loaded {
+        rest,
+        reader,
+        end,
+        stream_db: told.db,
+    })
 }
 
 impl Shared<'_> {
@@ -249,7 +293,7 @@ impl Shared<'_> {
         &self,
         records: &mut Records<R>,
         give: &SyncSender<Batch>,
-    ) -> Result<(), Error> {
+    ) -> Result<Told, Error> {
         let (mut db, mut seen) = (0, 0);
         let mut batch = self.empty(db);
         let mut told = Told::default();
@@ -279,16 +323,16 @@ impl Shared<'_> {
                     self.note(name, value);
                     // Before the first entry, of which an expired one is the first event of the
                     // history that begins.
-                    if self.terms.restore
-                        && told.note(name, value)
+                    if told.note(name, value)
+                        && self.terms.restore
                         && let Some(history) = told.history()
                     {
                         replication::restore(self.server, &history);
                     }
                 }
                 Record::Function(code) => {
-                    let functions = &self.server.functions;
-                    let mut functions = functions.write().unwrap_or_else(PoisonError::into_inner);
+                    let functions = self.target.functions.write();
+                    let mut functions = functions.unwrap_or_else(PoisonError::into_inner);
                     let code = code.into_vec();
                     if !functions.contains(&code) {
                         functions.push(code);
@@ -301,7 +345,7 @@ impl Shared<'_> {
                 Record::End => {
                     self.hand(&mut batch, db, give)?;
                     self.server.loading.advance(records.offset() - seen);
-                    return Ok(());
+                    return Ok(told);
                 }
             }
         }
@@ -465,7 +509,7 @@ impl Shared<'_> {
             let first = &mut first[shard_of(entry.hash)];
             entry.next = std::mem::replace(first, at);
         }
-        let store = &self.server.store;
+        let store = self.target.store;
         for (number, first) in first.into_iter().enumerate() {
             if first == NONE {
                 continue;

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::command::dispatch::{self, Place, Step};
 use crate::command::session::{Clock, Session};
+use crate::command::{client_list, table};
 use crate::resp::{Limits, Parsed, Parser, Reply};
 use crate::server::Server;
 use crate::server::client::{CLOSE_ASAP, Client, Socket};
@@ -497,8 +498,39 @@ impl Connection {
         }
     }
 
+    /// Whether a replica may stay: what it sends must not have a reply, which would land in the middle
+    /// of the stream that it is sent.
+    fn is_silent(&self) -> bool {
+        if self.out.is_empty() {
+            return true;
+        }
+        let client = &self.session.client;
+        let number = client.last_command.load(Ordering::Relaxed) as usize;
+        let row = number.checked_sub(1).and_then(|at| table().rows.get(at));
+        let command = row.map_or("<unknown>", |row| &row.name);
+        if let [b'-', error @ ..] = self.out.bytes() {
+            let error = String::from_utf8_lossy(error.trim_ascii_end());
+            log_warning!(
+                "== CRITICAL == This {} is sending an error to its replica: '{error}' after processing the command '{command}'",
+                match self.server.replication.is_replica() {
+                    true => "replica",
+                    false => "master",
+                }
+            );
+        }
+        log_warning!(
+            "Replica generated a reply to command '{command}', disconnecting it: {}",
+            client_list::describe(client)
+        );
+        false
+    }
+
     /// Sends the replies. Returns `false` when the connection has ended.
     fn flush(&mut self) -> bool {
+        if self.session.replica.is_some() {
+            self.send_mail();
+            return self.is_silent();
+        }
         // Who has a reply to PUBLISH finds its message on its way.
         self.send_mail();
         if self.session.client.outbox.is_pushable() {

@@ -226,7 +226,9 @@ impl<'r> Members<'r> {
         let turn = catch_unwind(AssertUnwindSafe(|| turn(connection)));
         match turn {
             Ok(Turn::NeedsOwnThread) => {
-                let connection = self.remove(at);
+                let mut connection = self.remove(at);
+                // One that needs it time and again had better stay there.
+                connection.heat.cool();
                 self.rounds.pool.submit(connection);
             }
             Ok(Turn::Closed) => self.remove(at).finish(),

@@ -280,12 +280,22 @@ pub struct Parser {
     spare: Vec<u8>,
     /// Length of the last large argument of this request.
     filled: usize,
+    /// Whether large arguments stay in the slice like all others.
+    contiguous: bool,
 }
 
 impl Parser {
     /// A parser between two requests.
     pub fn new() -> Parser {
         Parser::default()
+    }
+
+    /// A parser that leaves every argument in the slice, for those who need a request as it came.
+    pub fn contiguous() -> Parser {
+        Parser {
+            contiguous: true,
+            ..Parser::default()
+        }
     }
 
     /// Reads on in `input`, which starts at the first byte of the current request and may have
@@ -428,7 +438,7 @@ impl Parser {
     /// and says whether it is complete now.
     fn fill(&mut self, input: &[u8], length: usize) -> bool {
         if !self.filling {
-            if length < BIG_BULK {
+            if length < BIG_BULK || self.contiguous {
                 return false;
             }
             self.spans.push(Span {

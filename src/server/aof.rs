@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use super::Server;
 use super::config::id;
-use super::log::Log;
+use super::log::{Log, Position};
 use crate::log_warning;
 use crate::persist::aof::files::{Files, State};
 use crate::util::clock::steady_ms;
@@ -96,6 +96,8 @@ struct Progress {
     /// Offsets of the log up to which everything has been written, and synced.
     written: u64,
     synced: u64,
+    /// What `synced` is in the replication stream.
+    synced_stream: u64,
 }
 
 /// The files.
@@ -109,8 +111,8 @@ struct Output {
     next: VecDeque<(u64, File)>,
     /// What has been taken out of the log and not written yet, in order.
     queue: VecDeque<Piece>,
-    /// The offset of the log behind it.
-    taken: u64,
+    /// What is behind it in the log.
+    taken: Position,
     spare: Vec<u8>,
     /// When something was last complained about, and synced, on the steady clock: one that is set back
     /// must not put a sync off.
@@ -170,8 +172,8 @@ impl Aof {
             state.busy = true;
             drop(state);
             let end = self.work(server, true);
+            self.finish(server, end, true);
             state = self.progress();
-            self.finish(&mut state, end, true);
             if end.is_none() {
                 // Only where the policy has changed meanwhile: nothing to wait for any more.
                 return;
@@ -260,8 +262,7 @@ impl Aof {
         state.busy = true;
         drop(state);
         let end = self.work(server, true);
-        let mut state = self.progress();
-        self.finish(&mut state, end, true);
+        self.finish(server, end, true);
     }
 
     /// Closes the file, after everything has been written; the log has ended.
@@ -298,9 +299,7 @@ impl Aof {
             drop(state);
             let sync = unsynced && self.is_sync_due(server);
             let end = self.work(server, sync);
-            let mut state = self.progress();
-            self.finish(&mut state, end, sync);
-            drop(state);
+            self.finish(server, end, sync);
             if self.failed.load(Ordering::Relaxed) {
                 // The next try is in a second.
                 std::thread::sleep(Duration::from_secs(1));
@@ -322,7 +321,7 @@ impl Aof {
 
     /// Writes what the log holds, and syncs it if asked to. Returns the offset up to which it has
     /// done so, unless it failed.
-    fn work(&self, server: &Server, sync: bool) -> Option<u64> {
+    fn work(&self, server: &Server, sync: bool) -> Option<Position> {
         let delay = server.testing.aof_delay.load(Ordering::Relaxed);
         if delay > 0 {
             std::thread::sleep(Duration::from_micros(delay));
@@ -357,13 +356,13 @@ impl Aof {
     }
 
     /// Writes what the log holds and what is left from before. Returns the offset behind it.
-    fn write_out(&self, log: &Log, output: &mut Output) -> io::Result<u64> {
+    fn write_out(&self, log: &Log, output: &mut Output) -> io::Result<Position> {
         let taken = log.take(std::mem::take(&mut output.spare));
         output.queue.push_back(Piece::new(None, taken.before));
         if let Some((number, after)) = taken.after {
             output.queue.push_back(Piece::new(Some(number), after));
         }
-        output.taken = taken.end.file;
+        output.taken = taken.end;
         while let Some(mut piece) = output.queue.pop_front() {
             let result = self.write(output, &mut piece);
             if result.is_err() {
@@ -442,16 +441,33 @@ impl Aof {
         }
     }
 
-    fn finish(&self, state: &mut Progress, end: Option<u64>, synced: bool) {
+    fn finish(&self, server: &Server, end: Option<Position>, synced: bool) {
+        let mut state = self.progress();
         state.busy = false;
         if let Some(end) = end {
-            state.written = state.written.max(end);
+            state.written = state.written.max(end.file);
             if synced {
-                state.synced = state.synced.max(end);
+                state.synced = state.synced.max(end.file);
+                state.synced_stream = end.stream;
                 self.synced.store(state.synced, Ordering::Relaxed);
             }
         }
+        drop(state);
         self.done.notify_all();
+        if synced {
+            server.replication.replicas.waits.serve(server);
+        }
+    }
+
+    /// Offset of the replication stream up to which everything is on disk that is to be there.
+    pub fn synced_stream(&self, log: &Log) -> u64 {
+        let here = log.position();
+        let state = self.progress();
+        // What came since may have been for replicas only.
+        match state.synced >= here.file {
+            true => here.stream,
+            false => state.synced_stream,
+        }
     }
 
     fn wait<'a>(&self, state: MutexGuard<'a, Progress>) -> MutexGuard<'a, Progress> {

@@ -17,6 +17,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::client::{BLOCKED, CLOSE_ASAP, Client};
+use super::log::Position;
+use super::replication::waits;
 use super::tracking;
 use crate::store::{SHARDS, shard_of};
 use crate::sys::{self, PollSet};
@@ -61,6 +63,8 @@ pub enum Wanted {
         /// How many at most; 0 for all.
         count: usize,
     },
+    /// `WAIT`, `WAITAOF`: copies of what has been written. No key.
+    Copies(waits::Copies),
     /// `XREADGROUP`: the entries that no consumer of the group has been given.
     GroupEntries(Box<Membership>),
 }
@@ -79,12 +83,13 @@ pub struct Membership {
 }
 
 impl Wanted {
-    /// The type that a key must have.
-    pub fn kind(&self) -> Type {
+    /// The type that a key must have, if keys are waited for.
+    pub fn kind(&self) -> Option<Type> {
         match self {
-            Wanted::Element(_) | Wanted::Elements(..) | Wanted::Move { .. } => Type::List,
-            Wanted::Member { .. } | Wanted::Members { .. } => Type::ZSet,
-            Wanted::Entries { .. } | Wanted::GroupEntries(_) => Type::Stream,
+            Wanted::Element(_) | Wanted::Elements(..) | Wanted::Move { .. } => Some(Type::List),
+            Wanted::Member { .. } | Wanted::Members { .. } => Some(Type::ZSet),
+            Wanted::Entries { .. } | Wanted::GroupEntries(_) => Some(Type::Stream),
+            Wanted::Copies(_) => None,
         }
     }
 
@@ -127,6 +132,20 @@ pub struct Served {
     pub messages: Vec<u8>,
     /// Nanoseconds that it took to serve it.
     pub nanos: u64,
+    /// What is behind in the log all that the reply tells, where that is known.
+    pub logged: Option<Position>,
+}
+
+impl Served {
+    /// A reply and nothing else.
+    pub fn of(reply: Vec<u8>) -> Served {
+        Served {
+            reply,
+            messages: Vec::new(),
+            nanos: 0,
+            logged: None,
+        }
+    }
 }
 
 /// What became of a wait.
@@ -434,10 +453,11 @@ impl Blocking {
     pub fn waits(&self, hash: u64, db: usize, key: &[u8], kind: Type) -> bool {
         let shard = shard_of(hash);
         self.any(shard)
-            && self
-                .shard(shard)
-                .get(db, hash, key)
-                .is_some_and(|queue| queue.iter().any(|waiter| waiter.wanted.kind() == kind))
+            && self.shard(shard).get(db, hash, key).is_some_and(|queue| {
+                queue
+                    .iter()
+                    .any(|waiter| waiter.wanted.kind() == Some(kind))
+            })
     }
 
     /// The second keys that serving the waiters of a key changes.

@@ -150,6 +150,8 @@ pub struct Client {
     pub subscriptions: Subscriptions,
     /// The client that gets what this one is told about keys it tracks; 0 for itself.
     pub redirect: AtomicU64,
+    /// For a replica, bytes of the stream that it has not been sent, as of a moment ago.
+    pub replica_output: AtomicUsize,
     flags: AtomicU32,
     names: Mutex<Names>,
     /// What it waits for in a blocking command, until the reply has been sent.
@@ -180,6 +182,7 @@ impl Client {
             authenticated: AtomicBool::new(false),
             subscriptions: Subscriptions::default(),
             redirect: AtomicU64::new(0),
+            replica_output: AtomicUsize::new(0),
             flags: AtomicU32::new(flags),
             names: Mutex::default(),
             blocked: Mutex::default(),
@@ -289,6 +292,11 @@ impl Client {
         (now - self.last_interaction.load(Ordering::Relaxed)).max(0)
     }
 
+    /// Bytes that wait to be sent to it, with what they take besides.
+    pub fn output_memory(&self) -> usize {
+        self.outbox.memory() + self.replica_output.load(Ordering::Relaxed)
+    }
+
     /// Bytes of memory the client takes, its buffers included.
     pub fn memory(&self) -> usize {
         size_of::<Client>()
@@ -297,6 +305,6 @@ impl Client {
             + self.argv.load(Ordering::Relaxed)
             + self.multi_memory.load(Ordering::Relaxed)
             + self.reply_room.load(Ordering::Relaxed)
-            + self.outbox.memory()
+            + self.output_memory()
     }
 }

@@ -1,13 +1,19 @@
 //! The orderly end of the server: what is to be on disk before it is over.
 
 use std::sync::atomic::Ordering;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::aof::{Fsync, policy};
+use super::pause::{Mode, Purpose};
 use super::saving::{self, NotSaved};
 use super::{Server, config::id};
 use crate::persist::aof::files::State;
+use crate::util::clock::now_ms;
 use crate::{log_notice, log_warning};
+
+/// How often one that waits for replicas looks after them.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// How the server is to end.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
@@ -18,6 +24,8 @@ pub struct Manner {
     pub nosave: bool,
     /// End even if something cannot be written.
     pub force: bool,
+    /// Do not wait for replicas.
+    pub now: bool,
 }
 
 /// The server is not to end: something cannot be written. The log has been told what.
@@ -84,19 +92,125 @@ impl Asked {
     }
 }
 
+/// The time that replicas are given to catch up before the server ends.
+#[derive(Default)]
+pub struct Grace {
+    state: Mutex<Waiting>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    /// Whether it goes on.
+    now: bool,
+    /// How often it was ended by somebody who wants the server to live on.
+    aborts: u64,
+}
+
+impl Grace {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How often the end was called off.
+    fn aborts(&self) -> u64 {
+        self.lock().aborts
+    }
+
+    /// Calls the end off, if it waits for replicas. Returns whether it does.
+    pub fn abort(&self) -> bool {
+        let mut state = self.lock();
+        let waits = state.now;
+        if waits {
+            state.aborts += 1;
+            drop(state);
+            self.changed.notify_all();
+        }
+        waits
+    }
+
+    /// Waits until replicas have everything, or their time is over. Nothing is written meanwhile, nor
+    /// afterwards. Returns `false` when the end is called off.
+    fn wait(&self, server: &Server) -> bool {
+        let seconds = server.config.int(id::SHUTDOWN_TIMEOUT).max(0) as u64;
+        let replicas = &server.replication.replicas;
+        if seconds == 0 || replicas.lagging(server.log.stream_end()).is_empty() {
+            return true;
+        }
+        let mut state = self.lock();
+        let aborts = state.aborts;
+        state.now = true;
+        drop(state);
+        server.pause.start(Purpose::Shutdown, i64::MAX, Mode::Write);
+        log_notice!("Waiting for replicas before shutting down.");
+        // What was not held up any more is done by the time that everything is locked.
+        drop(crate::store::Locks::all(&server.store, true));
+        let end = server.log.stream_end();
+        server.log.want_acks(end);
+        let deadline = Instant::now().checked_add(Duration::from_secs(seconds));
+        let late = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        let mut state = self.lock();
+        while state.aborts == aborts && !late() && !replicas.lagging(end).is_empty() {
+            let woken = self.changed.wait_timeout(state, LOOK);
+            state = woken.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        state.now = false;
+        state.aborts == aborts
+    }
+}
+
+/// Tells the log how far replicas are when the server ends.
+fn report_replicas(server: &Server) {
+    let (all, end) = (server.replication.replicas.all(), server.log.stream_end());
+    let lagging = server.replication.replicas.lagging(end);
+    for replica in &lagging {
+        log_warning!(
+            "Lagging replica {} reported offset {} behind master, lag={}, state={}.",
+            replica.name(),
+            end - replica.ack_offset().min(end),
+            replica.lag_seconds(now_ms()),
+            replica.state_name()
+        );
+    }
+    let (count, well) = (all.len(), all.len() - lagging.len().min(all.len()));
+    if count == 0 {
+    } else if lagging.is_empty() {
+        log_notice!("{well} of {count} replicas are in sync when shutting down.");
+    } else {
+        log_warning!("{well} of {count} replicas are in sync when shutting down.");
+    }
+}
+
 /// Brings everything to disk that is to be there. Nothing changes behind the moment of which the
 /// data set is saved; if that fails, everything goes on as before.
 ///
 /// # Errors
 /// Something cannot be written, and the server is not to end nevertheless. The log has been told.
 pub fn prepare(server: &Server, manner: Manner) -> Result<(), Unwritten> {
+    let aborts = server.grace.aborts();
     // One at a time: if one gives up, nothing may be sealed any more, but the other relies on it.
     let _turn = server.ending.lock().unwrap_or_else(PoisonError::into_inner);
+    let result = match server.grace.aborts() == aborts {
+        true => write_all(server, manner),
+        // Whoever called the other one off meant this one as well.
+        false => Err(Unwritten),
+    };
+    if result.is_err() {
+        server.pause.end(Purpose::Shutdown);
+    }
+    result
+}
+
+fn write_all(server: &Server, manner: Manner) -> Result<(), Unwritten> {
     if server.loading.is_active() {
         // What is being loaded is on disk already.
         server.loading.cancel();
         return Ok(());
     }
+    if !manner.now && !server.grace.wait(server) {
+        return Err(Unwritten);
+    }
+    report_replicas(server);
     // Before anything is given up: what is scheduled then would not come back.
     if server.aof.state() == State::Waiting && !manner.force {
         log_warning!("Writing initial AOF, can't exit");
@@ -148,5 +262,6 @@ pub fn by_signal(server: &Server, interrupt: bool) -> Manner {
         save: has("save"),
         nosave: has("nosave"),
         force: has("force"),
+        now: has("now"),
     }
 }

@@ -18,6 +18,8 @@ pub struct Loading {
     shut: Mutex<bool>,
     opened: Condvar,
     cancelled: AtomicBool,
+    /// Whether what is loaded goes beside the data set, which clients can use meanwhile.
+    beside: AtomicBool,
     /// When it began, unix seconds.
     pub since: AtomicI64,
     /// Bytes to load, as far as that is known.
@@ -37,6 +39,17 @@ impl Loading {
     #[inline]
     pub fn is_active(&self) -> bool {
         self.active.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether clients are refused all but a few commands meanwhile.
+    #[inline]
+    pub fn shuts_out(&self) -> bool {
+        self.is_active() && !self.is_beside()
+    }
+
+    /// Whether what is loaded goes beside the data set, which clients can use meanwhile.
+    pub fn is_beside(&self) -> bool {
+        self.beside.load(Ordering::Relaxed)
     }
 
     /// The server starts: until what it returns is dropped clients are refused as while loading, and
@@ -68,6 +81,12 @@ impl Loading {
         Ending(self)
     }
 
+    /// As [`Loading::begin`], but what is loaded goes beside the data set.
+    pub fn begin_beside(&self, total: u64) -> Ending<'_> {
+        self.beside.store(true, Ordering::Relaxed);
+        self.begin(total)
+    }
+
     /// Notes that so many more bytes have been loaded.
     pub fn advance(&self, bytes: u64) {
         self.loaded.fetch_add(bytes, Ordering::Relaxed);
@@ -90,6 +109,7 @@ pub struct Ending<'l>(&'l Loading);
 impl Drop for Ending<'_> {
     fn drop(&mut self) {
         if self.0.active.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.0.beside.store(false, Ordering::Relaxed);
             self.0.open();
         }
     }

@@ -44,7 +44,7 @@ use blocking::Blocking;
 use client::Client;
 use clients::Clients;
 use config::{Config, id, table};
-use ending::Asked;
+use ending::{Asked, Grace};
 use latency::Latency;
 use lazyfree::LazyFree;
 use loading::Loading;
@@ -120,6 +120,8 @@ pub struct Server {
     pub testing: Testing,
     /// Whether a signal has asked for the end.
     pub asked: Asked,
+    /// The time that replicas are given before the end.
+    pub grace: Grace,
     /// Whether the sweeper removes expired keys (`DEBUG SET-ACTIVE-EXPIRE`).
     pub active_expire: AtomicBool,
     /// Bytes from which on a list's element gets a node of its own
@@ -209,6 +211,7 @@ impl Server {
             started_at: Instant::now(),
             testing: Testing::default(),
             asked: Asked::default(),
+            grace: Grace::default(),
             active_expire: AtomicBool::new(true),
             packed_threshold: AtomicUsize::new(PACKED_THRESHOLD),
             listening: Mutex::default(),
@@ -295,6 +298,7 @@ impl Server {
     pub fn remove_client(&self, client: &Client) {
         self.tracking.disable(client);
         self.pubsub.forget(client);
+        self.replication.replicas.remove(self, client.id);
         self.clients.remove(client.id);
     }
 

@@ -14,7 +14,7 @@ use std::time::Instant;
 use super::Server;
 use super::aof::Setup;
 use super::config::id;
-use super::saving::{self, Kind, NotSaved};
+use super::saving::{self, Kind, NotSaved, Speed};
 use crate::persist::aof::files::State;
 use crate::persist::rdb::file::{Options, Target};
 use crate::store::Locks;
@@ -126,7 +126,7 @@ fn write_base(server: &Server, plan: &Plan) -> Result<(), NotSaved> {
             incremental_sync: server.config.bool(id::AOF_REWRITE_INCREMENTAL_FSYNC),
         };
         let mut target = create(&plan.temp, options)?;
-        saving::write_snapshot(server, &mut target, true, true, at_instant)?;
+        saving::write_snapshot(server, &mut target, Speed::Gentle, true, at_instant)?;
         return target.finish().map(drop).map_err(saving::failed);
     }
     saving::write_commands(server, &plan.temp, at_instant)

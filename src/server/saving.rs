@@ -23,6 +23,7 @@ use crate::persist::rdb::encode::{self, Access, Encoder};
 use crate::persist::rdb::file::{Failure, Options, Target};
 use crate::persist::rdb::{VERSION, opcode};
 use crate::resp::encode_command;
+use crate::store::Locks;
 use crate::store::access::idle_seconds;
 use crate::store::entry::Entry;
 use crate::store::snapshot::{Encode, Handle, Pace, Snapshot, Stopped};
@@ -34,6 +35,8 @@ const RETRY_AFTER: i64 = 5;
 /// The least that a gentle snapshot works, in per cent of its thread's time, however busy clients
 /// are.
 const GENTLE: u32 = 12;
+/// The same for one that replicas wait for.
+const BRISK: u32 = 60;
 
 /// What is being written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -394,7 +397,7 @@ pub fn save(server: &Server) -> Result<(), NotSaved> {
 pub fn save_and(server: &Server, at_instant: impl FnOnce()) -> Result<(), NotSaved> {
     server.saving.begin(Kind::Save, true)?;
     let _ending = Ending(&server.saving);
-    let result = write_file(server, false, at_instant);
+    let result = write_file(server, Speed::Full, at_instant);
     if result.is_ok() {
         server.saving.save.failed.store(false, Ordering::Relaxed);
     }
@@ -406,6 +409,20 @@ pub fn save_and(server: &Server, at_instant: impl FnOnce()) -> Result<(), NotSav
 /// # Errors
 /// Something else is being saved, or no thread can be started.
 pub fn save_in_background(server: &Arc<Server>) -> Result<(), NotSaved> {
+    save_in_background_and(server, Speed::Gentle, || (), |_| ())
+}
+
+/// The same; runs `at_instant` as [`save_and`] does, and `then` with whether the file was saved,
+/// before anything else can be.
+///
+/// # Errors
+/// As [`save_in_background`]; neither of the two runs then.
+pub(super) fn save_in_background_and(
+    server: &Arc<Server>,
+    speed: Speed,
+    at_instant: impl FnOnce() + Send + 'static,
+    then: impl FnOnce(bool) + Send + 'static,
+) -> Result<(), NotSaved> {
     server.saving.begin(Kind::Background, false)?;
     server.saving.save.begin();
     server.saving.jobs().save_scheduled = false;
@@ -414,9 +431,10 @@ pub fn save_in_background(server: &Arc<Server>) -> Result<(), NotSaved> {
         let server = &*shared;
         let _ending = Ending(&server.saving);
         let start = now_ms();
-        let result = write_file(server, true, || ());
+        let result = write_file(server, speed, at_instant);
         let copied = server.saving.copied();
         let seconds = (now_ms() - start) / 1000;
+        let saved = result.is_ok();
         match result {
             Ok(()) => {
                 log_notice!("Background saving terminated with success");
@@ -429,6 +447,7 @@ pub fn save_in_background(server: &Arc<Server>) -> Result<(), NotSaved> {
                 server.saving.save.note(false, seconds, copied);
             }
         }
+        then(saved);
     };
     spawn("bgsave", body).map_err(|error| {
         server.saving.end();
@@ -454,7 +473,7 @@ pub(super) fn failed(failure: Failure) -> NotSaved {
 }
 
 /// Writes the snapshot file; a job is running.
-fn write_file(server: &Server, gently: bool, at_instant: impl FnOnce()) -> Result<(), NotSaved> {
+fn write_file(server: &Server, speed: Speed, at_instant: impl FnOnce()) -> Result<(), NotSaved> {
     let name = server.config.str(id::DBFILENAME);
     let name = String::from_utf8_lossy(&name).into_owned();
     let options = Options {
@@ -467,12 +486,12 @@ fn write_file(server: &Server, gently: bool, at_instant: impl FnOnce()) -> Resul
         at_instant();
         server.stats.changes()
     };
-    let changes = match write_snapshot(server, &mut target, gently, false, instant) {
+    let changes = match write_snapshot(server, &mut target, speed, false, instant) {
         Ok(changes) => changes,
         Err(why) => {
             let start = Instant::now();
             drop(target);
-            if gently {
+            if speed != Speed::Full {
                 let took = start.elapsed();
                 let latency = &server.latency;
                 latency.note(&server.config, "rdb-unlink-temp-file", took);
@@ -494,21 +513,92 @@ fn write_file(server: &Server, gently: bool, at_instant: impl FnOnce()) -> Resul
     Ok(())
 }
 
+/// How fast a snapshot is to be read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Speed {
+    /// As fast as all cores make it.
+    Full,
+    /// So that clients hardly notice.
+    Gentle,
+    /// So that clients are served well, but replicas wait for it.
+    Brisk,
+}
+
+/// What of the data set is written, and how.
+#[derive(Clone, Copy)]
+pub(super) struct Extent {
+    /// How fast.
+    pub speed: Speed,
+    /// Whether it says that it is the base of an append only file.
+    pub aof_base: bool,
+    /// Whether the libraries of functions are part of it.
+    pub functions: bool,
+    /// Whether the keys are.
+    pub keys: bool,
+}
+
 /// Writes the data set as it is at an instant of its own choice, at which it runs `at_instant`
 /// with every shard locked, to a file that has been begun.
 ///
 /// # Errors
 /// It was cancelled, or the file cannot be written.
-pub fn write_snapshot<R>(
+pub(super) fn write_snapshot<R>(
     server: &Server,
     target: &mut Target,
-    gently: bool,
+    speed: Speed,
     aof_base: bool,
     at_instant: impl FnOnce() -> R,
 ) -> Result<R, NotSaved> {
+    let extent = Extent {
+        speed,
+        aof_base,
+        functions: true,
+        keys: true,
+    };
+    let mut write = |bytes: &[u8]| {
+        let written = target.write(bytes);
+        written.map_err(|failure: Failure| io::Error::other(failure.to_string()))
+    };
+    let instant = || {
+        let result = at_instant();
+        // What the append only file goes on from is no point of a history: there may be more in it.
+        let history = (!aof_base).then(|| History::of(server)).flatten();
+        (history, result)
+    };
+    let (result, version) = send_snapshot(server, extent, &mut write, instant)?;
+    target.set_version(version);
+    Ok(result)
+}
+
+/// Hands the data set, as it is at an instant of its own choice, to `write`, but for the end of the
+/// file. At that instant it runs `at_instant` with every shard locked. Returns what that returned, and
+/// the version that is needed to read it, which may be above that in its head.
+///
+/// # Errors
+/// It was cancelled, or `write` has failed.
+pub(super) fn send_snapshot<R>(
+    server: &Server,
+    extent: Extent,
+    write: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+    at_instant: impl FnOnce() -> (Option<History>, R),
+) -> Result<(R, u16), NotSaved> {
     let encoder = Encoder {
         compress: server.config.bool(id::RDBCOMPRESSION),
     };
+    let unwritten = |error: io::Error| {
+        let reason = error.to_string();
+        log_warning!("{reason}");
+        NotSaved::Failed(reason)
+    };
+    let mut head = Vec::new();
+    if !extent.keys {
+        let locks = Locks::all(&server.store, true);
+        let (history, result) = at_instant();
+        drop(locks);
+        header(server, &encoder, extent, history.as_ref(), &mut head);
+        write(&head).map_err(unwritten)?;
+        return Ok((result, VERSION));
+    }
     // Keys that fields expire of are of a kind that older versions of the format do not know.
     let version = Arc::new(AtomicU16::new(VERSION));
     let (highest, policy) = (version.clone(), server.config.int(id::MAXMEMORY_POLICY));
@@ -522,42 +612,30 @@ pub fn write_snapshot<R>(
         let key = &entry.key;
         encoder.entry(out, key.bytes(), &entry.value, key.deadline(), access);
     };
-    // What the append only file goes on from is no point of a history: there may be more in it.
-    let instant = || {
-        let result = at_instant();
-        let history = (!aof_base).then(|| History::of(server)).flatten();
-        (result, history)
-    };
-    let (snapshot, (result, history)) = begin(server, gently, Arc::new(encode_one), instant)?;
+    let background = extent.speed != Speed::Full;
+    let (snapshot, (history, result)) =
+        begin(server, background, Arc::new(encode_one), at_instant)?;
     let handle = snapshot.handle();
     let mut output = Output {
-        target,
+        write,
         handle,
         selected: None,
         seen: vec![false; server.store.databases()],
-        failure: None,
     };
-    let mut head = Vec::new();
-    header(server, &encoder, aof_base, history.as_ref(), &mut head);
-    let done = output.put(&head).map_err(Stopped::Failed).and_then(|()| {
+    header(server, &encoder, extent, history.as_ref(), &mut head);
+    let done = (output.write)(&head).map_err(Stopped::Failed);
+    let done = done.and_then(|()| {
         let mut sink = |db: usize, chunk: &[u8]| {
             output.take(db, chunk)?;
             delay(server, &output.handle);
             Ok(())
         };
-        run(server, snapshot, gently, &mut sink)
+        run(server, snapshot, extent.speed, &mut sink)
     });
-    match (done, output.failure) {
-        (Ok(()), _) => {
-            target.set_version(version.load(Ordering::Relaxed));
-            Ok(result)
-        }
-        (Err(Stopped::Cancelled), _) => Err(NotSaved::Cancelled),
-        (Err(Stopped::Failed(error)), failure) => {
-            let reason = failure.map_or_else(|| error.to_string(), |failure| failure.to_string());
-            log_warning!("{reason}");
-            Err(NotSaved::Failed(reason))
-        }
+    match done {
+        Ok(()) => Ok((result, version.load(Ordering::Relaxed))),
+        Err(Stopped::Cancelled) => Err(NotSaved::Cancelled),
+        Err(Stopped::Failed(error)) => Err(unwritten(error)),
     }
 }
 
@@ -599,7 +677,7 @@ pub(super) fn write_commands(
         delay(server, &handle);
         Ok(())
     };
-    run(server, snapshot, true, &mut sink).map_err(|stopped| match stopped {
+    run(server, snapshot, Speed::Gentle, &mut sink).map_err(|stopped| match stopped {
         Stopped::Cancelled => NotSaved::Cancelled,
         Stopped::Failed(error) => unwritten(error),
     })?;
@@ -654,15 +732,14 @@ fn delay(server: &Server, handle: &Handle) {
     }
 }
 
-/// Lets the snapshot be read: in the background so that clients hardly notice, else as fast as all
-/// cores make it.
+/// Lets the snapshot be read.
 fn run(
     server: &Server,
     snapshot: Snapshot,
-    gently: bool,
+    speed: Speed,
     sink: &mut dyn FnMut(usize, &[u8]) -> io::Result<()>,
 ) -> Result<(), Stopped> {
-    if !gently {
+    if speed == Speed::Full {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         return snapshot.run(&server.store, Pace::Full(cores.min(4)), sink);
     }
@@ -670,19 +747,22 @@ fn run(
     let share = || {
         let now = server.stats.commands();
         let idle = commands.replace(now) == now;
-        if idle { 100 } else { GENTLE }
+        match speed {
+            _ if idle => 100,
+            Speed::Brisk => BRISK,
+            _ => GENTLE,
+        }
     };
     snapshot.run(&server.store, Pace::Gentle(&share), sink)
 }
 
-/// The file as the snapshot sees it.
+/// Where a snapshot goes.
 struct Output<'t> {
-    target: &'t mut Target,
+    write: &'t mut dyn FnMut(&[u8]) -> io::Result<()>,
     handle: Handle,
     selected: Option<usize>,
     /// Databases whose sizes have been written.
     seen: Vec<bool>,
-    failure: Option<Failure>,
 }
 
 impl Output<'_> {
@@ -698,25 +778,17 @@ impl Output<'_> {
             {
                 encode::resize(&mut select, size.keys, size.volatile);
             }
-            self.put(&select)?;
+            (self.write)(&select)?;
         }
-        self.put(chunk)
-    }
-
-    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.target.write(bytes).map_err(|failure| {
-            let error = io::Error::other(failure.to_string());
-            self.failure = Some(failure);
-            error
-        })
+        (self.write)(chunk)
     }
 }
 
 /// What stands before the first entry, with the point of a history that it is, if it is one.
-pub(super) fn header(
+fn header(
     server: &Server,
     encoder: &Encoder,
-    aof_base: bool,
+    extent: Extent,
     history: Option<&History>,
     out: &mut Vec<u8>,
 ) {
@@ -732,9 +804,12 @@ pub(super) fn header(
         aux.push(("repl-id", history.id.clone()));
         aux.push(("repl-offset", history.offset.to_string()));
     }
-    aux.push(("aof-base", u8::from(aof_base).to_string()));
+    aux.push(("aof-base", u8::from(extent.aof_base).to_string()));
     let aux = aux.iter().map(|(name, value)| (*name, value.as_bytes()));
     encoder.header(out, VERSION, &aux.collect::<Vec<_>>());
+    if !extent.functions {
+        return;
+    }
     for code in server
         .functions
         .read()
@@ -749,7 +824,13 @@ pub(super) fn header(
 pub(super) fn empty_snapshot(server: &Server) -> Vec<u8> {
     let encoder = Encoder { compress: false };
     let mut out = Vec::new();
-    header(server, &encoder, true, None, &mut out);
+    let extent = Extent {
+        speed: Speed::Full,
+        aof_base: true,
+        functions: true,
+        keys: false,
+    };
+    header(server, &encoder, extent, None, &mut out);
     let checksum = server.config.bool(id::RDBCHECKSUM);
     out.push(opcode::EOF);
     let crc = if checksum { crc64::update(0, &out) } else { 0 };

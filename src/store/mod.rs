@@ -92,6 +92,19 @@ impl Shard {
         self.dbs.swap(a, b);
     }
 
+    /// Puts a database of another shard, which is left empty, in the place of one of its own. Returns
+    /// what is to be freed of that; nothing where a snapshot has yet to read it.
+    pub fn adopt(&mut self, db: usize, other: &mut Shard) -> Option<Db> {
+        let (_, old) = self.take(db);
+        self.dbs[db] = std::mem::replace(&mut other.dbs[db], Db::new(self.hasher));
+        old
+    }
+
+    /// When the next wheel slot of any database comes up.
+    pub fn next_due(&self) -> Option<i64> {
+        self.dbs.iter().filter_map(Db::next_due).min()
+    }
+
     /// Empties a database. Returns how many keys were in it, and what is to be freed elsewhere:
     /// nothing where a snapshot has yet to read it, which then frees it.
     pub fn take(&mut self, db: usize) -> (usize, Option<Db>) {
@@ -286,7 +299,15 @@ impl Db {
 impl Store {
     /// An empty store of `databases` databases.
     pub fn new(databases: usize) -> Store {
-        let hasher = KeyHasher::random();
+        Store::with_hasher(databases, KeyHasher::random())
+    }
+
+    /// An empty store of which the databases can take the place of this one's.
+    pub fn beside(&self) -> Store {
+        Store::with_hasher(self.databases, self.hasher)
+    }
+
+    fn with_hasher(databases: usize, hasher: KeyHasher) -> Store {
         let shard = || Shard {
             dbs: (0..databases).map(|_| Db::new(hasher)).collect(),
             hasher,

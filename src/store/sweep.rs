@@ -102,7 +102,9 @@ impl Store {
             }
             for shard in 0..self.shards.len() {
                 while self.due[shard].load(Ordering::Relaxed) <= now {
-                    let took = self.sweep(shard, now, &mut removed);
+                    let Some(took) = self.sweep(shard, now, &pause, &mut removed) else {
+                        break;
+                    };
                     unlocked(took);
                     // Many keys may be due at once; whoever waits for the processor goes first.
                     std::thread::yield_now();
@@ -126,14 +128,18 @@ impl Store {
     }
 
     /// Looks at up to [`BATCH`] due items of a shard and removes up to [`FIELDS`] fields of hashes.
-    /// Returns for how long it was locked.
+    /// Returns for how long it was locked; nothing is done when there has come a reason to pause.
     pub(super) fn sweep(
         &self,
         number: usize,
         now: i64,
+        pause: &impl Fn() -> bool,
         removed: &mut impl FnMut(&mut Shard, usize, Swept),
-    ) -> Duration {
+    ) -> Option<Duration> {
         let mut shard = locks::exclusive(&self.shards[number].0);
+        if pause() {
+            return None;
+        }
         let start = Instant::now();
         let mut hashes = Vec::new();
         let (mut budget, mut fields) = (BATCH, FIELDS);
@@ -160,7 +166,7 @@ impl Store {
         }
         let next = shard.dbs.iter().filter_map(super::Db::next_due).min();
         self.due[number].store(next.unwrap_or(i64::MAX), Ordering::Relaxed);
-        start.elapsed()
+        Some(start.elapsed())
     }
 }
 

@@ -150,6 +150,8 @@ pub struct Log {
     arrived: Condvar,
     /// Told when something arrives in the stream that somebody waits for.
     flowed: Condvar,
+    /// Told when what is in the stream is to be sent at once.
+    hurried: Condvar,
 }
 
 #[derive(Default)]
@@ -158,6 +160,12 @@ struct Tail {
     stream: Stream,
     /// How many wait for the stream to go on.
     readers_waiting: usize,
+    /// How many let more of it come together.
+    gathering: usize,
+    /// An offset up to which somebody wants to know what replicas have.
+    wanted: u64,
+    /// The offset at which they were last asked.
+    asked: u64,
     closed: bool,
 }
 
@@ -400,6 +408,8 @@ impl Log {
         stream.on = true;
         stream.limit = limit;
         stream.follows = Some(generation);
+        (tail.wanted, tail.asked) = (0, 0);
+        let stream = &tail.stream;
         self.streamed.store(stream.end, Ordering::Relaxed);
         self.on.fetch_or(STREAM, Ordering::Relaxed);
     }
@@ -429,13 +439,8 @@ impl Log {
     pub fn set_stream_end(&self, offset: u64) {
         let mut tail = self.tail();
         tail.stream.restart(offset);
+        (tail.wanted, tail.asked) = (0, 0);
         self.streamed.store(offset, Ordering::Relaxed);
-    }
-
-    /// The offset behind the last byte of the stream.
-    #[inline]
-    pub fn stream_end(&self) -> u64 {
-        self.streamed.load(Ordering::Relaxed)
     }
 
     /// The offset behind the last byte of the stream, and the database that it is in, unless the next
@@ -443,6 +448,12 @@ impl Log {
     pub fn stream_at(&self) -> (u64, Option<usize>) {
         let tail = self.tail();
         (tail.stream.end, tail.stream.selected)
+    }
+
+    /// The offset behind the last byte of the stream.
+    #[inline]
+    pub fn stream_end(&self) -> u64 {
+        self.streamed.load(Ordering::Relaxed)
     }
 
     /// The stream, which is a primary's, is in this database.
@@ -489,7 +500,8 @@ impl Log {
     }
 
     /// Reads up to `most` bytes behind a cursor to the end of a buffer, and moves the cursor. Waits
-    /// for some to come, at most for `timeout`. Returns how many there were.
+    /// for some to come, at most for `timeout`. Returns how many there were. Where somebody wants to
+    /// know what replicas have, they are asked behind all that is there.
     pub fn read(
         &self,
         cursor: Cursor,
@@ -499,20 +511,59 @@ impl Log {
     ) -> usize {
         let before = into.len();
         let mut tail = self.tail();
-        if tail.stream.at(cursor) == tail.stream.end && !timeout.is_zero() && !tail.closed {
+        let idle = tail.stream.at(cursor) == tail.stream.end && !tail.is_asking();
+        if idle && !timeout.is_zero() && !tail.closed {
             tail.readers_waiting += 1;
             let woken = self.flowed.wait_timeout(tail, timeout);
             tail = woken.unwrap_or_else(PoisonError::into_inner).0;
             tail.readers_waiting -= 1;
         }
+        if tail.is_asking() {
+            let mut bytes = Vec::new();
+            let words: [&[u8]; 3] = [b"REPLCONF", b"GETACK", b"*"];
+            encode_command(&mut bytes, words.into_iter());
+            tail.stream.push(&bytes);
+            tail.asked = tail.stream.end;
+            self.streamed.store(tail.asked, Ordering::Relaxed);
+            self.wake(&tail);
+        }
         tail.stream.read(cursor, most, into);
         into.len() - before
     }
 
-    /// Wakes those who wait for the stream to go on.
+    /// Lets more come together for so long, unless somebody is in a hurry.
+    pub fn gather(&self, time: Duration) {
+        let mut tail = self.tail();
+        if !tail.is_asking() && !tail.closed {
+            tail.gathering += 1;
+            let woken = self.hurried.wait_timeout(tail, time);
+            tail = woken.unwrap_or_else(PoisonError::into_inner).0;
+            tail.gathering -= 1;
+        }
+    }
+
+    /// Somebody wants to know soon which replicas have everything before an offset.
+    pub fn want_acks(&self, offset: u64) {
+        let mut tail = self.tail();
+        let known = tail.is_asking();
+        tail.wanted = tail.wanted.max(offset);
+        if !known && tail.is_asking() {
+            self.wake(&tail);
+        }
+    }
+
+    /// Wakes those who read the stream.
     pub fn wake_readers(&self) {
-        drop(self.tail());
-        self.flowed.notify_all();
+        self.wake(&self.tail());
+    }
+
+    fn wake(&self, tail: &Tail) {
+        if tail.readers_waiting > 0 {
+            self.flowed.notify_all();
+        }
+        if tail.gathering > 0 {
+            self.hurried.notify_all();
+        }
     }
 
     // ------------------------------------------------------------ the end
@@ -522,6 +573,7 @@ impl Log {
         self.tail().closed = true;
         self.arrived.notify_all();
         self.flowed.notify_all();
+        self.hurried.notify_all();
     }
 
     /// Whether the log has been closed.
@@ -540,6 +592,11 @@ impl Tail {
             file: self.file.end,
             stream: self.stream.end,
         }
+    }
+
+    /// Whether replicas are to be asked how far they are.
+    fn is_asking(&self) -> bool {
+        self.wanted > self.asked && self.stream.on && self.stream.follows.is_none()
     }
 }
 
@@ -623,6 +680,29 @@ mod tests {
         assert_eq!(text(&taken.before), "SELECT 3 SET a 1");
         let (file, bytes) = taken.after.unwrap();
         assert_eq!((file, text(&bytes).as_str()), (2, "SELECT 3 SET a 2"));
+    }
+
+    #[test]
+    fn replicas_are_asked_once_for_all_that_wait() {
+        let log = Log::default();
+        log.begin_stream(1000);
+        let cursor = log.open_cursor(0).unwrap();
+        let end = log.append(&batch(&[(0, "SET a 1")]), 0);
+        log.want_acks(end.stream);
+        log.want_acks(end.stream);
+        let mut read = Vec::new();
+        log.read(cursor, 1000, &mut read, Duration::ZERO);
+        assert_eq!(text(&read), "SELECT 0 SET a 1 REPLCONF GETACK *");
+        assert_eq!(log.stream_end(), read.len() as u64);
+        // What was there when they were asked, they have been asked for.
+        log.want_acks(end.stream);
+        assert_eq!(log.read(cursor, 1000, &mut read, Duration::ZERO), 0);
+        let end = log.append(&batch(&[(0, "SET a 2")]), 0);
+        log.want_acks(end.stream);
+        read.clear();
+        log.read(cursor, 1000, &mut read, Duration::ZERO);
+        assert_eq!(text(&read), "SET a 2 REPLCONF GETACK *");
+        log.close_cursor(cursor);
     }
 
     #[test]

@@ -94,9 +94,10 @@ impl Stream {
         }
     }
 
-    /// Forgets everything; the stream goes on at an offset.
+    /// Forgets everything; the stream goes on at an offset. Who has been reading gets nothing more.
     pub fn restart(&mut self, end: u64) {
         self.blocks.clear();
+        self.cursors.clear();
         self.end = end;
         self.selected = None;
     }
@@ -193,5 +194,17 @@ mod tests {
         assert!(stream.end - stream.first() <= BLOCK as u64);
         stream.restart(5);
         assert_eq!((stream.first(), stream.end, stream.memory()), (5, 5, 0));
+    }
+
+    #[test]
+    fn another_stream_is_not_for_those_who_have_read_the_one_before() {
+        let mut stream = stream(1000);
+        stream.push(&[7; 100]);
+        let reader = stream.open(50).unwrap();
+        stream.restart(10);
+        stream.push(&[8; 100]);
+        let mut read = Vec::new();
+        stream.read(reader, 1000, &mut read);
+        assert!(read.is_empty() && stream.at(reader) == 110);
     }
 }

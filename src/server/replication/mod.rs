@@ -14,8 +14,12 @@
 //! link of an older one still brings is not carried out.
 //! <https://redis.io/docs/latest/operate/oss_and_stack/management/replication/>
 
+pub mod copies;
 pub mod failover;
+pub mod own_keys;
 pub mod replicas;
+pub mod sender;
+pub mod waits;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -29,6 +33,7 @@ use crate::store::Locks;
 use crate::util::random;
 use crate::{log_notice, log_warning};
 use failover::Failover;
+use own_keys::OwnKeys;
 use replicas::Replicas;
 
 /// The name of no history.
@@ -120,6 +125,8 @@ pub struct Replication {
     changed: Condvar,
     /// Those that follow this server.
     pub replicas: Replicas,
+    /// Keys that expire here though it is a replica.
+    pub own_keys: OwnKeys,
     /// Handing the role over to one of them.
     pub failover: Failover,
 }
@@ -170,6 +177,7 @@ impl Default for Replication {
             changed: Condvar::new(),
             replicas: Replicas::default(),
             failover: Failover::default(),
+            own_keys: OwnKeys::default(),
         }
     }
 }
