@@ -230,8 +230,7 @@ struct Bench {
 
 impl Bench {
     fn new() -> Bench {
-        let rows = table().rows.len();
-        let server = Arc::new(Server::new(Config::new(), None, rows));
+        let server = Arc::new(Server::new(Config::new(), None, table::catalogue()));
         let (own, peer) = UnixStream::pair().expect("a pair of sockets");
         let socket = Arc::new(File::from(OwnedFd::from(own)));
         let address = Address {

@@ -16,6 +16,7 @@ use crate::net::listener::Listeners;
 use crate::net::pool::Pool;
 use crate::net::round::Rounds;
 use crate::persist::rdb::file;
+use crate::server::acl;
 use crate::server::client::{BLOCKED, MASTER, REPLICA};
 use crate::server::config::{self, Config, Invocation, Loaded, id};
 use crate::server::ending;
@@ -68,6 +69,7 @@ fn start(loaded: Loaded) -> Result<ExitCode, String> {
         config,
         file,
         renames,
+        users,
         ..
     } = loaded;
     let pairs: Vec<_> = renames
@@ -79,6 +81,11 @@ fn start(loaded: Loaded) -> Result<ExitCode, String> {
             "{}",
             renames[index].refuse("No such command in rename-command")
         );
+        return Ok(ExitCode::FAILURE);
+    }
+    let declarations: Vec<_> = users.iter().map(|user| user.words.clone()).collect();
+    if let Err((index, reason)) = acl::file::check(&declarations) {
+        eprint!("{}", users[index].refuse(&reason));
         return Ok(ExitCode::FAILURE);
     }
     if config.bool(id::DAEMONIZE) {
@@ -94,7 +101,8 @@ fn start(loaded: Loaded) -> Result<ExitCode, String> {
     write_pidfile(&config);
     log_panics();
 
-    let server = Arc::new(Server::new(config, file, table::table().rows.len()));
+    let server = Arc::new(Server::new(config, file, table::catalogue()));
+    server.acl.start(&server.config, &declarations)?;
     // From before the first client can come until what happens is logged: what a client did in
     // between would be lost, and a shutdown would save next to nothing over everything.
     let starting = server.loading.start();

@@ -11,7 +11,7 @@
 //! | 4 | [`loading`] | the data set from disk, at the start and on demand |
 //! | 4 | [`replication`] | the replica's end of the link to its primary |
 //! | 3 | [`command`] | the command table, the dispatcher, one file a family |
-//! | 2 | [`server`] | what commands share: configuration, clients, who waits, watches, tracks and listens, statistics, background freeing |
+//! | 2 | [`server`] | what commands share: configuration, users, clients, who waits, watches, tracks and listens, statistics, background freeing |
 //! | 1 | [`store`] | keys: shards, locks, the dict, expiry, snapshots |
 //! | 0 | [`types`], [`resp`], [`persist`], [`util`], [`sys`] | pure code, and the calls std does not have |
 //!

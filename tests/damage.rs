@@ -198,7 +198,7 @@ fn core(args: &[&str]) -> Arc<Core> {
     let Ok(Invocation::Run(loaded)) = config::load(args.iter().map(OsString::from)) else {
         panic!("these are no options: {args:?}");
     };
-    Arc::new(Core::new(loaded.config, None, table::table().rows.len()))
+    Arc::new(Core::new(loaded.config, None, table::catalogue()))
 }
 
 /// Looks at everything that has been loaded.

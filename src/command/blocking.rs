@@ -22,7 +22,7 @@ use super::dispatch::Step;
 use super::error::{Error, Outcome};
 use super::options::int_or;
 use super::session::{Clock, Session};
-use super::{Args, Keyspace, list_moves, stream_reads, tracking, wait, zset_pops};
+use super::{Args, Keyspace, list_moves, permissions, stream_reads, tracking, wait, zset_pops};
 use crate::resp::Reply;
 use crate::server::Server;
 use crate::server::blocking::{End, Outcome as Waited, Served, Waiter, Wanted};
@@ -241,7 +241,8 @@ fn take(db: &mut Keyspace<'_>, key: &[u8], waiter: &Waiter) -> Option<Served> {
     db.forget_hash();
     // The client may listen to what serving it brings about, which is to follow its reply.
     db.mail.begin_service(&waiter.client);
-    let fetched = fetch(db, &mut out, key, &waiter.wanted);
+    let allowed = permissions::check_waiter(db.server, waiter);
+    let fetched = allowed.and_then(|()| fetch(db, &mut out, key, &waiter.wanted));
     let messages = db.mail.end_service();
     db.forget_hash();
     db.end_step();

@@ -7,13 +7,13 @@
 use std::sync::Arc;
 
 use super::client_list;
-use super::connection::DEFAULT_USER;
 use super::error::{Error, SYNTAX};
 use super::help::{help, wrong_subcommand};
 use super::options::{int, int_or, is};
 use super::session::Replies;
 use super::spec::*;
 use super::{Args, Ctx, Outcome, tracking};
+use crate::server::acl::{Acl, User};
 use crate::server::blocking::End;
 use crate::server::client::{
     CLOSE_AFTER_REPLY, Client, ClientFlag, MASTER, NO_EVICT, NO_TOUCH, REPLICA, SUBSCRIBED,
@@ -373,12 +373,13 @@ struct Filter<'a> {
     addr: Option<&'a [u8]>,
     laddr: Option<&'a [u8]>,
     kind: Option<Kind>,
+    user: Option<Arc<User>>,
     skip_me: bool,
 }
 
 impl<'a> Filter<'a> {
     /// Reads the options behind `CLIENT KILL`. A later one replaces an earlier one of its kind.
-    fn parse(args: &'a Args<'_>) -> Outcome<Filter<'a>> {
+    fn parse(args: &'a Args<'_>, acl: &Acl) -> Outcome<Filter<'a>> {
         let mut filter = Filter {
             skip_me: true,
             ..Filter::default()
@@ -401,10 +402,9 @@ impl<'a> Filter<'a> {
             } else if is(option, "LADDR") {
                 filter.laddr = Some(value);
             } else if is(option, "USER") {
-                // Everybody is the one user there is, so this filter keeps nobody out.
-                if value != DEFAULT_USER.as_bytes() {
-                    return Err(quoting("ERR No such user '", value, "'"));
-                }
+                let user = acl.get(value);
+                let user = user.ok_or_else(|| quoting("ERR No such user '", value, "'"))?;
+                filter.user = Some(user);
             } else if is(option, "SKIPME") {
                 filter.skip_me = match () {
                     () if is(value, "yes") => true,
@@ -427,6 +427,7 @@ impl<'a> Filter<'a> {
                 .laddr
                 .is_none_or(|addr| addr == client.address.local.as_bytes())
             && self.kind.is_none_or(|kind| kind == Kind::of(client))
+            && (self.user.as_ref()).is_none_or(|user| client.is_user(user))
     }
 }
 
@@ -438,7 +439,7 @@ fn client_kill(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
             addr: Some(&args[2]),
             ..Filter::default()
         },
-        false => Filter::parse(args)?,
+        false => Filter::parse(args, &c.server.acl)?,
     };
     let mut killed = 0;
     for client in c.server.clients.all() {

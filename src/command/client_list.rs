@@ -6,7 +6,6 @@ use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::connection::DEFAULT_USER;
 use super::table;
 use crate::server::client::Client;
 use crate::server::pubsub::Kind;
@@ -77,9 +76,11 @@ fn write_line(
     };
     let events = if outbox.is_busy() { "rw" } else { "r" };
     let resp = client.resp.load(Relaxed);
+    write!(text, " events={events} cmd={command} user=")?;
+    text.extend_from_slice(&client.user_name());
     write!(
         text,
-        " events={events} cmd={command} user={DEFAULT_USER} redir={} resp={resp} lib-name=",
+        " redir={} resp={resp} lib-name=",
         super::tracking::redirection(client)
     )?;
     text.extend_from_slice(&names.lib_name);

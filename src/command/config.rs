@@ -119,6 +119,9 @@ fn apply(server: &Arc<Server>, option: OptId, in_transaction: bool) -> Result<()
         server.refresh_access_policy();
     } else if [id::SLOWLOG_LOG_SLOWER_THAN, id::LATENCY_MONITOR_THRESHOLD].contains(&option) {
         server.refresh_slow();
+    } else if option == id::REQUIREPASS {
+        let password = server.config.str(id::REQUIREPASS);
+        server.acl.set_default_password(&password);
     } else if option == id::APPENDFSYNC {
         server.aof.refresh(server);
     } else if option == id::REPL_BACKLOG_SIZE {

@@ -1,6 +1,6 @@
 //! The commands of a connection about itself: passwords, protocol version, current database.
 //!
-//! There is one user, `default`, whose password is `requirepass`.
+//! Who may log in, and what for, is in [`crate::server::acl`].
 //! <https://redis.io/docs/latest/commands/?group=connection>
 
 use std::sync::atomic::Ordering;
@@ -10,9 +10,9 @@ use super::error::{DB_OUT_OF_RANGE, Error, SYNTAX, WRONG_PASS};
 use super::options::{int_or, int_within, is, wrong_arity};
 use super::session::Replies;
 use super::spec::*;
-use super::{Args, Ctx, Outcome, transactions};
+use super::{Args, Ctx, Outcome, permissions, transactions};
+use crate::server::acl::DEFAULT_USER;
 use crate::server::client::{CLOSE_AFTER_REPLY, NO_EVICT, NO_TOUCH, SUBSCRIBED};
-use crate::server::config::id;
 use crate::server::{REDIS_VERSION, Server};
 
 /// The rows of this family.
@@ -121,9 +121,6 @@ pub const COMMANDS: &[Command] = &[
         .args("index:integer"),
 ];
 
-/// The one user there is.
-pub const DEFAULT_USER: &str = "default";
-
 const NO_PASSWORD: Error = Error::new(
     "ERR AUTH <password> called without any password configured for the default user. \
      Are you sure your configuration is correct?",
@@ -138,40 +135,31 @@ const HELLO_NO_AUTH: Error = Error::new(
 /// `AUTH [username] password`
 fn auth(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
     match args.len() {
-        2 if c.server.config.str(id::REQUIREPASS).is_empty() => return Err(NO_PASSWORD),
-        2 => log_in(c, DEFAULT_USER.as_bytes(), &args[1])?,
-        3 => log_in(c, &args[1], &args[2])?,
+        2 if needs_no_password(c.server) => return Err(NO_PASSWORD),
+        2 => log_in(c, DEFAULT_USER, &args[1], &args[0])?,
+        3 => log_in(c, &args[1], &args[2], &args[0])?,
         _ => return Err(SYNTAX),
     }
     c.out.ok();
     Ok(())
 }
 
-/// Authenticates the client; one that has authenticated before and now fails remains so.
-fn log_in(c: &mut Ctx<'_>, user: &[u8], password: &[u8]) -> Outcome {
-    if !may_log_in(c.server, user, password) {
-        c.server.stats.auth_denied.fetch_add(1, Ordering::Relaxed);
-        return Err(WRONG_PASS);
+/// Whether any password lets the default user in.
+fn needs_no_password(server: &Server) -> bool {
+    server.acl.default_user().rights().needs_no_password()
+}
+
+/// Logs the client in, on behalf of `command`; one that has logged in before and now fails remains
+/// who it was.
+fn log_in(c: &mut Ctx<'_>, name: &[u8], password: &[u8], command: &[u8]) -> Outcome {
+    match c.server.acl.log_in(name, password) {
+        Some(user) => c.session.log_in(user),
+        None => {
+            permissions::note_failed_login(c.server, c.session, name, command);
+            return Err(WRONG_PASS);
+        }
     }
-    c.session.set_authenticated(true);
     Ok(())
-}
-
-/// Whether this is the user's password. Without `requirepass` any is.
-fn may_log_in(server: &Server, user: &[u8], password: &[u8]) -> bool {
-    let wanted = server.config.str(id::REQUIREPASS);
-    user == DEFAULT_USER.as_bytes() && (wanted.is_empty() || same_secret(&wanted, password))
-}
-
-/// Compares without giving away, by the time it takes, how much of `given` is right.
-fn same_secret(secret: &[u8], given: &[u8]) -> bool {
-    let mut differs = secret.len() ^ given.len();
-    for (at, byte) in given.iter().enumerate() {
-        // What lies past the end of a secret is compared with something, to take the same time.
-        let expected = secret.get(at % secret.len().max(1)).copied().unwrap_or(0);
-        differs |= usize::from(std::hint::black_box(byte ^ expected));
-    }
-    differs == 0
 }
 
 /// `ECHO message`
@@ -208,9 +196,9 @@ fn hello(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
         }
     }
     if let Some(at) = login {
-        log_in(c, &args[at], &args[at + 1])?;
+        log_in(c, &args[at], &args[at + 1], &args[0])?;
     }
-    if c.session.must_authenticate(c.server) {
+    if !c.session.authenticated {
         return Err(HELLO_NO_AUTH);
     }
     if let Some(at) = name {
@@ -293,8 +281,7 @@ fn reset(c: &mut Ctx<'_>, _: &mut Args<'_>) -> Outcome {
     c.session.replies = Replies::On;
     c.server.tracking.disable(&c.session.client);
     c.server.pubsub.leave(&c.session.client);
-    let open = c.server.config.str(id::REQUIREPASS).is_empty();
-    c.session.set_authenticated(open);
+    c.session.log_out(&c.server.acl);
     c.session.client.rename(|names| names.name.clear());
     c.session.client.set(NO_EVICT, false);
     c.session.client.set(NO_TOUCH, false);
@@ -312,17 +299,4 @@ fn select(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
     c.session.select(number);
     c.out.ok();
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::same_secret;
-
-    #[test]
-    fn secrets_are_compared_whole() {
-        assert!(same_secret(b"sesame", b"sesame"));
-        for wrong in [&b""[..], b"s", b"sesamf", b"sesame ", b"sesamesesame"] {
-            assert!(!same_secret(b"sesame", wrong), "{wrong:?}");
-        }
-    }
 }

@@ -16,7 +16,7 @@ use super::spec::{
     PROTECTED, PUBSUB, READONLY, STALE, Scope, WRITE,
 };
 use super::table::{Keys, Row, table};
-use super::{Args, Ctx, Keyspace, Pace, tracking, transactions};
+use super::{Args, Ctx, Keyspace, Pace, permissions, tracking, transactions};
 use super::{blocking, flush, slowlog};
 use crate::log_warning;
 use crate::resp::Reply;
@@ -95,6 +95,9 @@ pub fn execute(
     if place == Place::Shared && (slow || paused) {
         return Step::NeedsOwnThread;
     }
+    if !session.feeder && !session.read_rights(&server.acl) {
+        return Step::Gone;
+    }
     // What a log holds has been checked when it happened.
     let allowed = match session.feeder {
         true => Ok(()),
@@ -107,8 +110,14 @@ pub fn execute(
     if may_write && server.log.has_file() && !session.feeder {
         server.aof.throttle();
     }
-    if paused && !wait_for_pause(server, session, may_write) {
-        return Step::Gone;
+    if paused {
+        if !wait_for_pause(server, session, may_write) || !session.read_rights(&server.acl) {
+            return Step::Gone;
+        }
+        // What counts is what its user may do now.
+        if let Err(error) = permissions::check(server, session, row, args) {
+            return reject(server, session, out, row, error);
+        }
     }
     if session.transaction.is_some() && !transactions::is_immediate(row) {
         transactions::queue(session, row, args);
@@ -295,6 +304,13 @@ pub(super) fn finish_part(session: &Session, out: &mut Reply, start: usize, row:
     if unwanted && !row.is_some_and(is_told_anyway) {
         out.truncate(start);
     }
+}
+
+/// Replies with an error for a command of a transaction that is not carried out.
+pub(super) fn fail_part(c: &mut Ctx<'_>, row: &Row, error: &Error) {
+    let start = c.out.len();
+    fail(c.server, c.session, c.out, start, Some(row), error);
+    finish_part(c.session, c.out, start, Some(row));
 }
 
 /// The client gets this reply in any case.
@@ -625,6 +641,7 @@ fn check(server: &Server, session: &mut Session, row: &Row, args: &Args<'_>) -> 
     if session.transaction.is_some() && row.spec.flags.has(NO_MULTI) {
         return Err(transactions::NOT_INSIDE);
     }
+    permissions::check(server, session, row, args)?;
     let limit = server.config.memory(id::MAXMEMORY);
     let needs_memory = row.spec.flags.has(DENYOOM)
         || (session.transaction.as_ref()).is_some_and(|queued| match &*row.name {

@@ -524,11 +524,10 @@ fn about_stats(text: &mut Text, server: &Server) {
     text.field("client_output_buffer_limit_disconnections", replies);
     text.zeros(&["reply_buffer_shrinks", "reply_buffer_expands"]);
     text.field("acl_access_denied_auth", stats.auth_denied.load(Relaxed));
-    text.zeros(&[
-        "acl_access_denied_cmd",
-        "acl_access_denied_key",
-        "acl_access_denied_channel",
-    ]);
+    text.field("acl_access_denied_cmd", stats.command_denied.load(Relaxed));
+    text.field("acl_access_denied_key", stats.key_denied.load(Relaxed));
+    let channels = stats.channel_denied.load(Relaxed);
+    text.field("acl_access_denied_channel", channels);
 }
 
 fn about_cpu(text: &mut Text, _: &Server) {

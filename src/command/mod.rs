@@ -16,6 +16,7 @@ pub mod session;
 pub mod spec;
 pub mod table;
 
+mod acl;
 mod bitfield;
 mod bitmaps;
 mod blocking;
@@ -54,6 +55,7 @@ mod migrate;
 mod monitor;
 pub mod notify;
 mod options;
+mod permissions;
 mod persistence;
 mod psync;
 mod pubsub;
@@ -145,6 +147,7 @@ pub type Handler = fn(&mut Ctx<'_>, &mut Args<'_>) -> Outcome;
 
 /// The rows of each family.
 pub const FAMILIES: &[&[spec::Command]] = &[
+    acl::COMMANDS,
     bitfield::COMMANDS,
     bitmaps::COMMANDS,
     blocking_pops::COMMANDS,

@@ -6,7 +6,7 @@
 
 use super::help::{help, wrong_subcommand};
 use super::spec::*;
-use super::{Args, Ctx, Outcome};
+use super::{Args, Ctx, Outcome, permissions};
 use crate::server::pubsub::Kind;
 
 /// The rows of this family.
@@ -178,6 +178,9 @@ fn start(c: &mut Ctx<'_>, args: &Args<'_>, word: &str, kind: Kind) -> Outcome {
     for name in args.from(1) {
         c.server.pubsub.subscribe(&c.session.client, kind, name);
         confirm(c, word, kind, Some(name));
+    }
+    if !permissions::may_still_listen(c.server, c.session) {
+        c.session.client.kill();
     }
     Ok(())
 }

@@ -8,9 +8,10 @@ use super::slowlog::Waiting;
 use super::table::Row;
 use super::transactions::{Transaction, Watches};
 use crate::server::Server;
+use crate::server::acl::rights::Rights;
+use crate::server::acl::{Acl, User};
 use crate::server::blocking::Waiter;
 use crate::server::client::Client;
-use crate::server::config::id;
 use crate::server::log::{Followed, Position};
 use crate::server::mail::Mail;
 use crate::server::replication::replicas::{Introduction, Replica};
@@ -36,8 +37,16 @@ pub struct Session {
     pub client: Arc<Client>,
     /// The current database.
     pub db: usize,
-    /// Whether it may run commands.
+    /// Whether it has logged in, or did not have to.
     pub authenticated: bool,
+    /// Who it is logged in as.
+    user: Arc<User>,
+    /// What that user may do.
+    rights: Arc<Rights>,
+    /// Whether these are all there are; beside the session, to be at hand.
+    unrestricted: bool,
+    /// The version of the access rules when the rights were read.
+    rights_of: u64,
     /// Which replies it gets.
     pub replies: Replies,
     /// Whether the connection ends once the replies so far are sent.
@@ -75,13 +84,17 @@ pub struct Session {
 impl Session {
     /// The state of a client that has just connected.
     pub fn new(server: &Server, client: Arc<Client>) -> Session {
-        let authenticated = server.config.str(id::REQUIREPASS).is_empty();
-        client.authenticated.store(authenticated, Ordering::Relaxed);
-        Session {
+        let user = server.acl.default_user().clone();
+        let rights_of = server.acl.version();
+        let mut session = Session {
             mail: Mail::new(client.id),
             client,
             db: 0,
-            authenticated,
+            authenticated: false,
+            rights: user.rights(),
+            unrestricted: false,
+            rights_of,
+            user,
             replies: Replies::On,
             close: false,
             tally: Tally::default(),
@@ -97,12 +110,14 @@ impl Session {
             transaction: None,
             watches: None,
             found: None,
-        }
+        };
+        session.log_out(&server.acl);
+        session
     }
 
     /// Whether the client has to authenticate before it may do anything else.
     pub fn must_authenticate(&self, server: &Server) -> bool {
-        !self.authenticated && !server.config.str(id::REQUIREPASS).is_empty()
+        !self.authenticated && server.acl.is_closed()
     }
 
     /// Whether it carries out what a file holds.
@@ -111,9 +126,80 @@ impl Session {
     }
 
     /// Notes that the client has authenticated, or no longer is.
-    pub fn set_authenticated(&mut self, yes: bool) {
+    fn set_authenticated(&mut self, yes: bool) {
         self.authenticated = yes;
         self.client.authenticated.store(yes, Ordering::Relaxed);
+    }
+
+    /// Who the client is logged in as.
+    pub fn user(&self) -> &Arc<User> {
+        &self.user
+    }
+
+    /// What its user may do, as of [`Session::read_rights`].
+    pub fn rights(&self) -> &Arc<Rights> {
+        &self.rights
+    }
+
+    /// Whether its user may do everything, as of then.
+    #[inline]
+    pub fn is_unrestricted(&self) -> bool {
+        self.unrestricted
+    }
+
+    /// Whether the access rules have changed since the rights were read.
+    #[inline]
+    pub fn has_old_rights(&self, acl: &Acl) -> bool {
+        self.rights_of != acl.version()
+    }
+
+    /// Reads what the user may do, if that may have changed. Returns `false` when the user has been
+    /// deleted: then the client is to be gone as well.
+    #[inline]
+    pub fn read_rights(&mut self, acl: &Acl) -> bool {
+        !self.has_old_rights(acl) || self.read_rights_again(acl)
+    }
+
+    #[cold]
+    fn read_rights_again(&mut self, acl: &Acl) -> bool {
+        // In this order, so that what changes in between is read once more.
+        let version = acl.version();
+        self.rights = self.user.rights();
+        self.unrestricted = self.rights.is_unrestricted();
+        let deleted = self.user.is_deleted();
+        // That the user is gone is found out as often as it is asked for.
+        self.rights_of = if deleted { 0 } else { version };
+        !deleted
+    }
+
+    /// The client is this user from now on.
+    pub fn log_in(&mut self, user: Arc<User>) {
+        self.become_user(user);
+        self.set_authenticated(true);
+    }
+
+    /// The client is what it was when it connected.
+    pub fn log_out(&mut self, acl: &Acl) {
+        let user = acl.default_user().clone();
+        let rights = user.rights();
+        self.become_user(user);
+        self.set_authenticated(rights.needs_no_password() && rights.is_enabled());
+    }
+
+    /// The client's user has been deleted, by the client itself: it is nobody for the rest of its
+    /// command.
+    pub fn forget_user(&mut self, acl: &Acl) {
+        self.become_user(acl.default_user().clone());
+        self.set_authenticated(false);
+    }
+
+    fn become_user(&mut self, user: Arc<User>) {
+        self.client.set_user(&user);
+        self.rights = user.rights();
+        self.unrestricted = self.rights.is_unrestricted();
+        self.user = user;
+        // Whatever has happened to the user since it was found shows before the next command.
+        self.rights_of = 0;
     }
 
     /// Changes the current database.

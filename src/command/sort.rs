@@ -20,7 +20,7 @@ use super::options::{int, is};
 use super::replies::item_or_null;
 use super::spec::*;
 use super::{Args, Ctx, Keyspace};
-use super::{hashes, lists};
+use super::{hashes, lists, permissions};
 use crate::types::listpack::Item;
 use crate::types::quicklist::{End, List, Quicklist};
 use crate::types::{Value, string};
@@ -168,6 +168,11 @@ fn scope_ro(args: &Args<'_>) -> Scope {
     }
 }
 
+const BY_DENIED: Error =
+    Error::new("ERR BY option of SORT denied due to insufficient ACL permissions.");
+const GET_DENIED: Error =
+    Error::new("ERR GET option of SORT denied due to insufficient ACL permissions.");
+
 /// What the command is asked for.
 struct Request<'a> {
     desc: bool,
@@ -182,7 +187,8 @@ struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    fn read(args: &'a Args<'_>, may_store: bool) -> Outcome<Request<'a>> {
+    /// Reads the options. `reads_all` is whether the client may read keys whatever their names.
+    fn read(args: &'a Args<'_>, may_store: bool, reads_all: bool) -> Outcome<Request<'a>> {
         let mut request = Request {
             desc: false,
             alpha: false,
@@ -206,10 +212,15 @@ impl<'a> Request<'a> {
                 }
                 Word::By(at) => {
                     let by = Pattern::new(&args[at]);
+                    let leads_to_keys = matches!(by, Pattern::Key { .. });
+                    if leads_to_keys && !reads_all {
+                        return Err(BY_DENIED);
+                    }
                     // One pattern without a star is enough, wherever it stands.
-                    request.unsorted |= !matches!(by, Pattern::Key { .. });
+                    request.unsorted |= !leads_to_keys;
                     request.by = Some(by);
                 }
+                Word::Get(_) if !reads_all => return Err(GET_DENIED),
                 Word::Get(at) => request.get.push(Pattern::new(&args[at])),
                 Word::Store(at) if may_store => request.store = Some(&args[at]),
                 Word::Store(_) => return Err(SYNTAX),
@@ -571,7 +582,8 @@ fn sort_ro(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
 }
 
 fn sort_key(c: &mut Ctx<'_>, args: &Args<'_>, may_store: bool) -> Outcome {
-    let mut request = Request::read(args, may_store)?;
+    let reads_all = permissions::may_read_any_key(c.session, c.row, args);
+    let mut request = Request::read(args, may_store, reads_all)?;
     let sorted = sorted(&mut c.db, &args[1], &mut request)?;
     match request.store {
         Some(destination) => store(c, &sorted, &request.get, destination),
@@ -691,7 +703,7 @@ mod tests {
         let window = |offset, count| {
             let mut owned = OwnedArgs::new(["sort", "k"]);
             let args = owned.args();
-            let mut request = Request::read(&args, true).expect("no options");
+            let mut request = Request::read(&args, true, true).expect("no options");
             (request.offset, request.count) = (offset, count);
             request.window(5)
         };

@@ -7,9 +7,10 @@ use std::collections::HashMap;
 use std::sync::OnceLock;
 
 use super::spec::{
-    Begin, Command, Find, KeyFlags, KeySpec, NOT_KEY, OW, RM, RW, VARIABLE_FLAGS, WRITE,
+    Begin, Categories, Command, Find, KeyFlags, KeySpec, NOT_KEY, OW, RM, RW, VARIABLE_FLAGS, WRITE,
 };
 use super::{Args, FAMILIES};
+use crate::server::acl::catalogue::{Catalogue, Entry};
 
 /// Longest name that is looked up; longer ones are unknown.
 const MAX_NAME: usize = 64;
@@ -184,6 +185,21 @@ pub fn table() -> &'static Table {
     TABLE.get_or_init(|| {
         Table::build(&[]).unwrap_or_else(|name| unreachable!("no rename, yet {name} is unknown"))
     })
+}
+
+/// The commands as access rules see them: under the names they were born with.
+pub fn catalogue() -> Catalogue {
+    let names = Categories::NAMES.iter();
+    let entry = |row: &&'static Row| Entry {
+        // Renaming puts a row under another name, but does not change its own.
+        name: row.name.clone(),
+        categories: row.spec.categories().0,
+        subcommands: row.subcommands.len(),
+    };
+    Catalogue::new(
+        table().rows.iter().map(entry).collect(),
+        names.map(|(bit, name)| (bit.0, *name)).collect(),
+    )
 }
 
 /// Puts the table together with commands renamed: pairs of name and new name, an empty one to

@@ -14,7 +14,7 @@ use super::monitor;
 use super::session::Session;
 use super::spec::*;
 use super::table::Row;
-use super::{Args, Ctx, Pace, notify, slowlog, tracking};
+use super::{Args, Ctx, Pace, notify, permissions, slowlog, tracking};
 use crate::resp::OwnedArgs;
 use crate::server::Server;
 use crate::server::blocking::Wanted;
@@ -270,7 +270,11 @@ fn exec(c: &mut Ctx<'_>, _: &mut Args<'_>) -> Outcome {
     c.out.array(transaction.queue.len());
     dispatch::finish_part(c.session, c.out, start, None);
     for (mut args, row) in transaction.queue {
-        run(c, &mut args.args(), row);
+        let mut args = args.args();
+        match permissions::check_queued(c.server, c.session, row, &args) {
+            Ok(()) => run(c, &mut args, row),
+            Err(error) => dispatch::fail_part(c, row, &error),
+        }
     }
     show_finished(c.session);
     c.db.in_transaction = false;

@@ -14,6 +14,7 @@ use std::time::Duration;
 use super::connection::{Connection, IDLE_MS};
 use super::pool::Pool;
 use crate::server::Server;
+use crate::server::acl::Acl;
 use crate::server::client::Address;
 use crate::server::config::{Config, id};
 use crate::{log_verbose, log_warning, sys};
@@ -294,7 +295,7 @@ fn resolve(word: &str, port: u16) -> Result<Option<(SocketAddr, bool)>, String> 
 fn welcome(server: &Arc<Server>, pool: &Arc<Pool>, stream: OwnedFd, address: Address) {
     let config = &server.config;
     server.stats.connections.fetch_add(1, Ordering::Relaxed);
-    if is_kept_out(config, &address) {
+    if is_kept_out(config, &server.acl, &address) {
         server
             .stats
             .rejected_connections
@@ -323,8 +324,9 @@ fn welcome(server: &Arc<Server>, pool: &Arc<Pool>, stream: OwnedFd, address: Add
 }
 
 /// Whether protected mode turns a client away: it comes from another machine, and anybody could.
-fn is_kept_out(config: &Config, address: &Address) -> bool {
-    config.bool(id::PROTECTED_MODE) && config.str(id::REQUIREPASS).is_empty() && !address.loopback
+fn is_kept_out(config: &Config, acl: &Acl, address: &Address) -> bool {
+    let open = || acl.default_user().rights().needs_no_password();
+    config.bool(id::PROTECTED_MODE) && !address.loopback && open()
 }
 
 /// Sends a client a last word and closes.
@@ -358,28 +360,28 @@ fn strip_code(error: &io::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server::acl::catalogue::Catalogue;
     use crate::server::config::Caller;
 
     #[test]
     fn protected_mode_keeps_out_who_comes_from_elsewhere() {
         let config = Config::new();
+        let acl = Acl::new(Catalogue::default(), &config);
         let from = |loopback| Address {
             peer: String::new(),
             local: String::new(),
             unix: false,
             loopback,
         };
-        let set = |name: &str, value: &str| {
-            let pairs = [(name.as_bytes(), value.as_bytes())];
-            let set = config.set(&pairs, Caller::default(), &mut |_| Ok(()));
-            assert!(set.is_ok());
-        };
-        assert!(is_kept_out(&config, &from(false)));
-        assert!(!is_kept_out(&config, &from(true)));
-        set("requirepass", "sesame");
-        assert!(!is_kept_out(&config, &from(false)));
-        set("requirepass", "");
-        set("protected-mode", "no");
-        assert!(!is_kept_out(&config, &from(false)));
+        assert!(is_kept_out(&config, &acl, &from(false)));
+        assert!(!is_kept_out(&config, &acl, &from(true)));
+        acl.set_default_password(b"sesame");
+        assert!(!is_kept_out(&config, &acl, &from(false)));
+        acl.set_default_password(b"");
+        assert!(is_kept_out(&config, &acl, &from(false)));
+        let pairs = [(&b"protected-mode"[..], &b"no"[..])];
+        let set = config.set(&pairs, Caller::default(), &mut |_| Ok(()));
+        assert!(set.is_ok());
+        assert!(!is_kept_out(&config, &acl, &from(false)));
     }
 }

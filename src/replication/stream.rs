@@ -54,7 +54,6 @@ struct Feeder<'l> {
 pub fn serve(server: &Arc<Server>, line: &mut Line, generation: u64, db: usize, ack: bool) -> Lost {
     let mut session = Session::new(server, line.client.clone());
     session.feeder = true;
-    session.set_authenticated(true);
     session.select(db);
     session.followed = Some(Followed {
         generation,

@@ -10,6 +10,7 @@ use std::sync::atomic::{
 };
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::acl::{DEFAULT_USER, User};
 use super::blocking::Waiter;
 use super::config::value::OutputClass;
 use super::outbox::Outbox;
@@ -154,6 +155,8 @@ pub struct Client {
     pub replica_output: AtomicUsize,
     flags: AtomicU32,
     names: Mutex<Names>,
+    /// Who it is logged in as; nobody for a moment before its session begins.
+    user: Mutex<Option<Arc<User>>>,
     /// What it waits for in a blocking command, until the reply has been sent.
     blocked: Mutex<Option<Arc<Waiter>>>,
 }
@@ -185,6 +188,7 @@ impl Client {
             replica_output: AtomicUsize::new(0),
             flags: AtomicU32::new(flags),
             names: Mutex::default(),
+            user: Mutex::default(),
             blocked: Mutex::default(),
         }
     }
@@ -246,6 +250,29 @@ impl Client {
     /// Changes what it calls itself.
     pub fn rename(&self, change: impl FnOnce(&mut Names)) {
         change(&mut self.names.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Who it is logged in as.
+    pub fn user(&self) -> Option<Arc<User>> {
+        let user = self.user.lock().unwrap_or_else(PoisonError::into_inner);
+        user.clone()
+    }
+
+    /// The name of that user.
+    pub fn user_name(&self) -> Vec<u8> {
+        let user = self.user();
+        user.map_or(DEFAULT_USER.to_vec(), |user| user.name().to_vec())
+    }
+
+    /// Whether it is logged in as this user.
+    pub fn is_user(&self, user: &Arc<User>) -> bool {
+        let own = self.user.lock().unwrap_or_else(PoisonError::into_inner);
+        own.as_ref().is_some_and(|own| Arc::ptr_eq(own, user))
+    }
+
+    /// Notes who it is logged in as.
+    pub fn set_user(&self, user: &Arc<User>) {
+        *self.user.lock().unwrap_or_else(PoisonError::into_inner) = Some(user.clone());
     }
 
     /// Notes that the client is blocked. Returns `false` when it is to be closed instead.

@@ -4,6 +4,7 @@
 //! statistics. Whoever feeds commands in (sockets, later a replica link and the AOF) sits above
 //! this floor and holds an `Arc` of it.
 
+pub mod acl;
 pub mod aof;
 pub mod blocking;
 pub mod client;
@@ -39,6 +40,8 @@ use crate::store::Store;
 use crate::store::access::Policy;
 use crate::types::quicklist::PACKED_THRESHOLD;
 use crate::util::{clock, random};
+use acl::Acl;
+use acl::catalogue::Catalogue;
 use aof::Aof;
 use blocking::Blocking;
 use client::Client;
@@ -68,6 +71,8 @@ pub struct Server {
     pub store: Store,
     /// The options in force.
     pub config: Config,
+    /// The users, and what they may do.
+    pub acl: Acl,
     /// Who is connected.
     pub clients: Clients,
     /// Clients that wait in blocking commands.
@@ -180,9 +185,9 @@ pub enum Stop {
 }
 
 impl Server {
-    /// A server with this configuration and an empty store; `commands` is the number of rows of
-    /// the command table, for which statistics are kept.
-    pub fn new(config: Config, config_file: Option<PathBuf>, commands: usize) -> Server {
+    /// A server with this configuration and an empty store; `commands` are the rows of the command
+    /// table, for which statistics are kept, and which access rules are about.
+    pub fn new(config: Config, config_file: Option<PathBuf>, commands: Catalogue) -> Server {
         let databases = config.int(id::DATABASES) as usize;
         let server = Server {
             store: Store::new(databases),
@@ -191,9 +196,10 @@ impl Server {
             watching: Watching::default(),
             tracking: Tracking::default(),
             pubsub: PubSub::default(),
-            stats: Stats::new(commands),
             latency: Latency::default(),
             slowlog: Slowlog::default(),
+            stats: Stats::new(commands.len()),
+            acl: Acl::new(commands, &config),
             pause: Pause::default(),
             lazyfree: LazyFree::default(),
             log: Log::default(),

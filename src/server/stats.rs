@@ -162,6 +162,12 @@ pub struct Stats {
     pub output_buffer_disconnections: AtomicU64,
     /// Failed authentications.
     pub auth_denied: AtomicU64,
+    /// Commands refused because of who sent them.
+    pub command_denied: AtomicU64,
+    /// Commands refused because of their keys.
+    pub key_denied: AtomicU64,
+    /// Commands refused because of their channels.
+    pub channel_denied: AtomicU64,
     /// When the statistics were last reset, unix milliseconds.
     pub since: AtomicI64,
 }
@@ -205,6 +211,9 @@ impl Stats {
             query_buffer_disconnections: AtomicU64::new(0),
             output_buffer_disconnections: AtomicU64::new(0),
             auth_denied: AtomicU64::new(0),
+            command_denied: AtomicU64::new(0),
+            key_denied: AtomicU64::new(0),
+            channel_denied: AtomicU64::new(0),
             since: AtomicI64::new(now_ms()),
         }
     }
@@ -401,6 +410,9 @@ impl Stats {
             &self.query_buffer_disconnections,
             &self.output_buffer_disconnections,
             &self.auth_denied,
+            &self.command_denied,
+            &self.key_denied,
+            &self.channel_denied,
         ] {
             counter.store(0, Ordering::Relaxed);
         }

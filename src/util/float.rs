@@ -75,7 +75,7 @@ fn strtod(text: &[u8]) -> Option<Strtod> {
 }
 
 /// What C's `isspace` calls white space.
-pub(super) fn is_space(byte: u8) -> bool {
+pub fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t'..=b'\r')
 }
 

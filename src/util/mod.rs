@@ -21,5 +21,6 @@ pub mod quoting;
 pub mod random;
 // SHA-1.
 pub mod sha1;
+pub mod sha256;
 // The keyed hash of keys.
 pub mod siphash;

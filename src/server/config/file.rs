@@ -44,6 +44,8 @@ pub struct Loaded {
     pub file: Option<PathBuf>,
     /// The `rename-command` lines, in their order.
     pub renames: Vec<Rename>,
+    /// The `user` lines, in their order.
+    pub users: Vec<UserLine>,
     /// Standard input was read.
     pub from_stdin: bool,
 }
@@ -63,6 +65,25 @@ pub struct Rename {
 
 impl Rename {
     /// The fatal error that names the line of this renaming.
+    pub fn refuse(&self, reason: &str) -> LoadError {
+        LoadError::Config {
+            at: Some(self.at.clone()),
+            reason: reason.to_owned(),
+        }
+    }
+}
+
+/// A line `user <name> <rule> ...`. What is wrong with the rules, too, is found out by whoever
+/// applies the lines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserLine {
+    /// All words, `user` among them.
+    pub words: Vec<Vec<u8>>,
+    at: Line,
+}
+
+impl UserLine {
+    /// The fatal error that names the line of this user.
     pub fn refuse(&self, reason: &str) -> LoadError {
         LoadError::Config {
             at: Some(self.at.clone()),
@@ -171,6 +192,7 @@ pub(super) fn load_with(
         config: loader.config,
         file,
         renames: loader.renames,
+        users: loader.users,
         from_stdin: flags.stdin,
     })))
 }
@@ -236,6 +258,7 @@ impl Flags {
 struct Loader {
     config: Config,
     renames: Vec<Rename>,
+    users: Vec<UserLine>,
     /// A `save` line was read: the next ones add to it.
     save_seen: bool,
 }
@@ -299,6 +322,13 @@ impl Loader {
                 self.renames.push(Rename {
                     from: from.clone(),
                     to: to.clone(),
+                    at: at.clone(),
+                });
+                Ok(())
+            }
+            (b"user", [_, ..]) => {
+                self.users.push(UserLine {
+                    words: words.clone(),
                     at: at.clone(),
                 });
                 Ok(())
@@ -409,7 +439,8 @@ Options, with their defaults:
     rows.for_each(|row| help_row(&mut text, row));
     text.push_str(
         "
-In config files also: include <file>, and rename-command <name> <new name>.
+In config files also: include <file>, rename-command <name> <new name>, and
+user <name> <rule> ...
 
 Accepted, but without effect in this version:
 ",

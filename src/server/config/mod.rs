@@ -32,7 +32,7 @@ use crate::util::glob;
 use table::{DENY_LOADING, HIDDEN, IMMUTABLE, MULTI_ARG, Opt, PENDING, PROTECTED, TABLE};
 use value::{Kind, OutputClass, OutputLimit, SavePoint, Value};
 
-pub use file::{Invocation, LoadError, Loaded, Rename, help_text, load};
+pub use file::{Invocation, LoadError, Loaded, Rename, UserLine, help_text, load};
 pub use stock::stock_names;
 pub use table::OptId;
 

@@ -35,8 +35,6 @@ const SYSLOG_FACILITIES: Names = &[
 ];
 const ENDPOINT_TYPES: Names = &[("ip", 0), ("hostname", 1), ("unknown-endpoint", 2)];
 const ON_PROPAGATION_ERROR: Names = &[("ignore", 0), ("panic", 1), ("panic-on-replicas", 2)];
-const PUBSUB_DEFAULTS: Names = &[("allchannels", 1), ("resetchannels", 0)];
-
 fn hostname(name: &[u8]) -> Result<(), &'static str> {
     if name.len() >= 256 {
         return Err("Hostnames must be less than 256 characters");
@@ -167,8 +165,6 @@ pub mod later {
         ROWS, base super::before(), all PENDING;
 
         BIND_SOURCE_ADDR = "bind-source-addr", Kind::Text, "", MUTABLE, "Local address of outgoing links";
-        ACL_PUBSUB_DEFAULT = "acl-pubsub-default", Kind::Enum(PUBSUB_DEFAULTS), "resetchannels", MUTABLE, "Channels that new users may use";
-        ACLLOG_MAX_LEN = "acllog-max-len", int(0, LONG), "128", MUTABLE, "Entries of ACL LOG";
         MAXMEMORY_SAMPLES = "maxmemory-samples", int(1, INT_MAX), "5", MUTABLE, "Keys compared for each eviction";
         MAXMEMORY_EVICTION_TENACITY = "maxmemory-eviction-tenacity", int(0, 100), "10", MUTABLE, "How long one eviction may go on";
         MAXMEMORY_CLIENTS = "maxmemory-clients", Kind::MemoryOrPercent, "0", MUTABLE, "Memory of all clients at which the largest are closed";

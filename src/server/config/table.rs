@@ -199,6 +199,9 @@ pub const NAMES_7_0: i64 = 0;
 /// Those of Redis 7.2: small ones are listpacks, as they are here.
 pub const NAMES_7_2: i64 = 1;
 
+/// What a new user may do with channels (`acl-pubsub-default`).
+const CHANNEL_DEFAULTS: Names = &[("allchannels", 1), ("resetchannels", 0)];
+
 const MB: u64 = 1 << 20;
 const LONG: i64 = i64::MAX;
 
@@ -226,6 +229,12 @@ options! {
         "Without a password, serve clients on this machine only";
     REQUIREPASS = "requirepass", Kind::Text, "", SENSITIVE,
         "Password that clients must give; empty asks for none";
+    ACLFILE = "aclfile", Kind::Text, "", IMMUTABLE,
+        "File with the users and what they may do; empty has them in the configuration";
+    ACL_PUBSUB_DEFAULT = "acl-pubsub-default", Kind::Enum(CHANNEL_DEFAULTS), "resetchannels", MUTABLE,
+        "Channels that new users may use: allchannels or resetchannels";
+    ACLLOG_MAX_LEN = "acllog-max-len", int(0, LONG), "128", MUTABLE,
+        "Entries of ACL LOG";
     DATABASES = "databases", int(1, INT_MAX), "16", IMMUTABLE,
         "How many databases SELECT can choose from";
     LOGLEVEL = "loglevel", Kind::Enum(LOG_LEVELS), "notice", MUTABLE,
