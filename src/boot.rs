@@ -356,6 +356,7 @@ fn keep_house(server: &Arc<Server>) {
         if server.testing.no_cron.load(Ordering::Relaxed) {
             continue;
         }
+        server.testing.stand_still();
         server.stats.sample();
         if !server.blocking.is_empty() {
             server.blocking.end_gone(ticks);

@@ -348,7 +348,7 @@ fn replconf_says_what_is_wrong() {
     assert_eq!(client.run("REPLCONF"), simple("OK"));
     assert_eq!(client.run("REPLCONF x"), error("ERR syntax error"));
     assert_eq!(
-        client.run("REPLCONF capa eof foo 1"),
+        client.run("REPLCONF capa psync2 foo 1"),
         error("ERR Unrecognized REPLCONF option: foo")
     );
     assert_eq!(

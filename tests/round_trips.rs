@@ -12,6 +12,8 @@
 mod families;
 #[path = "differential/keyspace.rs"]
 mod keyspace;
+#[path = "differential/load.rs"]
+mod load;
 #[path = "differential/random.rs"]
 mod random;
 #[path = "differential/server.rs"]
@@ -25,7 +27,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use families::FAMILIES;
 use random::Random;
 use support::{Client, Server, Value, temp_dir};
 
@@ -33,8 +34,6 @@ use support::{Client, Server, Value, temp_dir};
 const DATABASES: usize = 4;
 /// Commands that are sent at once.
 const BATCH: usize = 50;
-/// Families of which the commands say little about what is kept.
-const LEFT_OUT: [&str; 3] = ["sort", "transactions", "pubsub"];
 
 /// Settings under which values take different forms: the usual ones, everything in tables and many
 /// nodes, everything packed.
@@ -145,20 +144,9 @@ fn start(kind: Kind, folder: Option<&Folder>, args: &[&str]) -> Server {
 fn fill(server: &Server, seed: u64, commands: usize) {
     let mut client = server.client();
     let mut random = Random::new(seed);
-    let families: Vec<_> = FAMILIES
-        .iter()
-        .filter(|family| !LEFT_OUT.contains(&family.name))
-        .collect();
     let mut left = commands;
     while left > 0 {
-        let mut batch = Vec::new();
-        while batch.len() < BATCH {
-            let args = (random.of(&families).generate)(&mut random).args;
-            let name = args[0].to_ascii_uppercase();
-            if !matches!(&name[..], b"FLUSHALL" | b"FLUSHDB" | b"SWAPDB") {
-                batch.push(args);
-            }
-        }
+        let batch = load::batch(&mut random, BATCH, load::Kind::KeysOnly);
         let bytes: Vec<u8> = batch
             .iter()
             .flat_map(|args| support::encode(args))

@@ -86,6 +86,13 @@ impl Client {
 
     /// A number that INFO shows in a section.
     pub fn info(&mut self, section: &str, field: &str) -> Outcome<u64> {
+        let value = self.field(section, field)?;
+        let number = value.parse().ok();
+        number.ok_or_else(|| format!("INFO {section} has no number {field}").into())
+    }
+
+    /// What INFO shows in a section; nothing for a field that is not there.
+    pub fn field(&mut self, section: &str, field: &str) -> Outcome<String> {
         self.queue(&["INFO", section]);
         self.flush()?;
         let mut line = String::new();
@@ -97,8 +104,7 @@ impl Client {
         let text = String::from_utf8_lossy(&text);
         let mut values = text.lines().filter_map(|line| line.split_once(':'));
         let value = values.find(|(name, _)| *name == field);
-        let number = value.and_then(|(_, value)| value.trim().parse().ok());
-        number.ok_or_else(|| format!("INFO {section} has no {field}").into())
+        Ok(value.map_or(String::new(), |(_, value)| value.trim().to_owned()))
     }
 
     /// Sets keys 0 to `count`, each once and in a scattered order, with values of `size` bytes; `extra` gives the
@@ -129,6 +135,23 @@ impl Client {
                 let text = String::from_utf8_lossy(replies).into_owned();
                 let odd = text.lines().find(|line| *line != "+OK").unwrap_or("?");
                 return Err(format!("SET answered {odd}").into());
+            }
+            sent += batch;
+        }
+        Ok(())
+    }
+
+    /// Sets keys 0 to `count` to the values given, in order.
+    pub fn fill_with(&mut self, count: u64, mut value: impl FnMut() -> String) -> Outcome {
+        let mut sent = 0;
+        while sent < count {
+            let batch = BATCH.min(count - sent);
+            for number in sent..sent + batch {
+                self.queue(&["SET", &key(number), &value()]);
+            }
+            self.flush()?;
+            for _ in 0..batch {
+                self.reply()?;
             }
             sent += batch;
         }

@@ -20,8 +20,8 @@ use crate::{Outcome, Setup, Subject, median, millis, percentile, words};
 const BATCH: u64 = 500;
 
 /// Clients that write while the data set is saved, and the threads that drive them.
-const WRITERS: u64 = 50;
-const THREADS: u64 = 2;
+pub const WRITERS: u64 = 50;
+pub const THREADS: u64 = 2;
 
 /// How long they are counted with nothing else going on.
 const COUNTED: Duration = Duration::from_secs(3);
@@ -177,7 +177,7 @@ fn save(server: &Server) -> Outcome<f64> {
 }
 
 /// Runs of both servers in turn.
-fn paired(setup: &Setup, mut run: impl FnMut(usize) -> Outcome<f64>) -> Outcome<[Vec<f64>; 2]> {
+pub fn paired(setup: &Setup, mut run: impl FnMut(usize) -> Outcome<f64>) -> Outcome<[Vec<f64>; 2]> {
     let mut results = [Vec::new(), Vec::new()];
     for _ in 0..setup.rounds {
         for (at, results) in results.iter_mut().enumerate() {
@@ -188,7 +188,7 @@ fn paired(setup: &Setup, mut run: impl FnMut(usize) -> Outcome<f64>) -> Outcome<
 }
 
 /// A row of times: the ratio says how many times as fast we are.
-fn print_times(name: &str, what: &str, times: &[Vec<f64>; 2]) {
+pub fn print_times(name: &str, what: &str, times: &[Vec<f64>; 2]) {
     let mut ratios: Vec<f64> = times[1].iter().zip(&times[0]).map(|(a, b)| a / b).collect();
     let [ours, theirs] = times.clone().map(|mut times| 1000.0 * median(&mut times));
     println!(
@@ -289,9 +289,9 @@ fn background(setup: &Setup) -> Outcome {
 }
 
 /// Phases of the load, told to the writers.
-const QUIET: u64 = 0;
-const SAVING: u64 = 1;
-const OVER: u64 = 2;
+pub const QUIET: u64 = 0;
+pub const SAVING: u64 = 1;
+pub const OVER: u64 = 2;
 
 /// One save with writers at work.
 fn save_under_load(server: &Server, keys: u64, memory: bool, noticed: &mut Noticed) -> Outcome {
@@ -363,7 +363,7 @@ fn observe(
 
 /// One thread's share of the writers, each of which has one request under way, until told to stop. Microseconds that
 /// each write took in the two phases that count.
-fn write(
+pub fn write(
     port: u16,
     keys: u64,
     thread: u64,
@@ -519,14 +519,14 @@ fn write_log(file: File, commands: u64) -> Outcome {
 // ------------------------------------------------------------------- random numbers
 
 /// Random numbers, the same in each run (splitmix64).
-struct Random(u64);
+pub struct Random(u64);
 
 impl Random {
-    fn new(seed: u64) -> Random {
+    pub fn new(seed: u64) -> Random {
         Random(seed)
     }
 
-    fn next(&mut self) -> u64 {
+    pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -535,7 +535,7 @@ impl Random {
     }
 
     /// A text that no compression makes shorter.
-    fn text(&mut self, len: usize) -> String {
+    pub fn text(&mut self, len: usize) -> String {
         const LETTERS: &[u8; 64] =
             b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
         let mut letter = || char::from(LETTERS[(self.next() % 64) as usize]);

@@ -11,9 +11,10 @@
 //! | `start` | from start to the first PONG |
 //! | `meet` | streams, transactions, messages, memory of a stream, 1,000 clients that wait for one |
 //! | `disk` | saving and loading, saving under load, the append only file and its replay |
+//! | `repl` | full resync, the primary's throughput with replicas, their lag, `WAIT`, clients beside a resync |
 //!
 //! Each mode prints Markdown tables. Both servers run on free loopback ports, with persistence off but for `disk`.
-//! Environment variables: `TESTS` (redis-benchmark's test names; for `meet` and `disk` see there), `CELLS` (`clients:pipeline` pairs), `ROUNDS` (runs of which the
+//! Environment variables: `TESTS` (redis-benchmark's test names; for `meet`, `disk` and `repl` see there), `CELLS` (`clients:pipeline` pairs), `ROUNDS` (runs of which the
 //! median counts), `SCALE` (factor on all numbers of requests, keys and clients: 0.01 for a quick look), `OTHER` (the
 //! server to compare with), `STDIS_BENCH_SERVER` (a binary in the place of stdis).
 //!
@@ -25,6 +26,7 @@ mod disk;
 mod meetings;
 mod occupancy;
 mod pauses;
+mod repl;
 mod server;
 mod speed;
 
@@ -140,9 +142,10 @@ fn run(mode: &str) -> Outcome {
         "start" => pauses::start,
         "meet" => meetings::meet,
         "disk" => disk::disk,
+        "repl" => repl::repl,
         _ => {
             return Err(format!(
-                "no mode {mode}; there are speed, memory, idle, expire, growth, keys, start, meet, disk"
+                "no mode {mode}; there are speed, memory, idle, expire, growth, keys, start, meet, disk, repl"
             )
             .into());
         }
@@ -156,7 +159,9 @@ fn run(mode: &str) -> Outcome {
         );
         return Ok(());
     };
-    if matches!(mode, "speed" | "meet" | "disk") && version("redis-benchmark".as_ref()).is_none() {
+    if matches!(mode, "speed" | "meet" | "disk" | "repl")
+        && version("redis-benchmark".as_ref()).is_none()
+    {
         println!(
             "versus: redis-benchmark is not installed (on Debian: apt-get install redis-tools); nothing measured"
         );

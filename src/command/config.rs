@@ -11,13 +11,13 @@ use super::error::{Error, SYNTAX};
 use super::help::help;
 use super::spec::*;
 use super::{Args, Ctx, Outcome};
-use crate::log_notice;
 use crate::persist::aof::files::State;
-use crate::server::Server;
 use crate::server::config::{Caller, OptId, id};
 use crate::server::logger::{self, Level};
 use crate::server::rewriting;
+use crate::server::{Server, acl};
 use crate::sys;
+use crate::{log_notice, log_warning};
 
 /// The rows of this family.
 pub const COMMANDS: &[Command] = &[Command::new("config", -2, super::container)
@@ -56,6 +56,15 @@ const CONFIG_SUBCOMMANDS: &[Command] = &[
             "O(1)",
             "Sets the statistics of INFO back to zero",
         ),
+    Command::new("rewrite", 2, config_rewrite)
+        .flags(ADMIN.or(NOSCRIPT).or(LOADING).or(STALE))
+        .docs(
+            Group::Server,
+            "2.8.0",
+            "O(1)",
+            "Writes the parameters in force back into the configuration file",
+        )
+        .slow(),
     Command::new("set", -4, config_set)
         .flags(ADMIN.or(NOSCRIPT).or(LOADING).or(STALE))
         .docs(
@@ -68,6 +77,8 @@ const CONFIG_SUBCOMMANDS: &[Command] = &[
         .history(&[("7.0.0", "Sets several parameters at once")])
         .tips(&["request_policy:all_nodes", "response_policy:all_succeeded"]),
 ];
+
+const NO_FILE: Error = Error::new("ERR The server is running without a config file");
 
 /// File descriptors that are not for clients, as Redis counts them.
 const RESERVED_FDS: u64 = 32;
@@ -200,6 +211,39 @@ fn config_resetstat(c: &mut Ctx<'_>, _: &mut Args<'_>) -> Outcome {
     Ok(())
 }
 
+/// `CONFIG REWRITE`
+fn config_rewrite(c: &mut Ctx<'_>, _: &mut Args<'_>) -> Outcome {
+    match rewrite_file(c.server, false)? {
+        Ok(()) => log_warning!("CONFIG REWRITE executed with success."),
+        Err(reason) => {
+            log_warning!("CONFIG REWRITE failed: {reason}");
+            return Err(Error::text(format!("ERR Rewriting config file: {reason}")));
+        }
+    }
+    c.out.ok();
+    Ok(())
+}
+
+/// Writes what is in force into the config file; with `all`, what is at its default as well. The
+/// reason of the system comes back when that fails.
+///
+/// # Errors
+/// There is no config file.
+pub(super) fn rewrite_file(server: &Server, all: bool) -> Outcome<Result<(), String>> {
+    let file = server.config_file.as_deref().ok_or(NO_FILE)?;
+    // Users are told of in one file only.
+    let users = match server.config.str(id::ACLFILE).is_empty() {
+        true => server
+            .acl
+            .all()
+            .iter()
+            .map(|user| acl::file::describe(user))
+            .collect(),
+        false => Vec::new(),
+    };
+    Ok(server.config.rewrite(file, users, all))
+}
+
 /// `CONFIG HELP`
 fn config_help(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
     help(c, args, HELP)
@@ -210,6 +254,8 @@ const HELP: &[&str] = &[
     "    Tell the values of the parameters whose names fit a glob-style pattern.",
     "RESETSTAT",
     "    Set the statistics of INFO back to zero.",
+    "REWRITE",
+    "    Write the parameters in force back into the configuration file.",
     "SET <parameter> <value> [<parameter> <value> [...]]",
     "    Change parameters, all of them or none.",
 ];

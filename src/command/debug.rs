@@ -3,6 +3,7 @@
 //! `enable-debug-command` guards it. Unlike other containers it has no subcommand rows, in Redis
 //! neither: each subcommand checks its own arguments.
 
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use super::help::{help, wrong_subcommand};
 use super::options::{int, is, positive};
 use super::spec::*;
 use super::{Args, Ctx};
-use super::{debug_digest, debug_reload, debug_values};
+use super::{config, debug_digest, debug_reload, debug_values};
 use crate::log_warning;
 use crate::server::config::id;
 use crate::store::{Locks, SHARDS, shard_of};
@@ -54,6 +55,7 @@ fn debug(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
     match (&name[..], args.len()) {
         (b"aof-flush-sleep", 3) => aof_flush_sleep(c, args),
         (b"change-repl-id", 2) => change_repl_id(c),
+        (b"config-rewrite-force-all", 2) => rewrite_all(c),
         (b"digest", 2) => debug_digest::digest(c),
         (b"digest-value", 2..) => debug_digest::digest_value(c, args),
         (b"error", 3) => error(c, args),
@@ -87,6 +89,8 @@ const HELP: &[&str] = &[
     "    Wait before the append only file is written.",
     "CHANGE-REPL-ID",
     "    Give the replication history another name, which no replica knows.",
+    "CONFIG-REWRITE-FORCE-ALL",
+    "    Rewrite the configuration file with a line for every option.",
     "DIGEST",
     "    Reply with 40 hexadecimal digits that depend on everything the databases hold.",
     "DIGEST-VALUE <key> [<key> ...]",
@@ -138,12 +142,21 @@ const HELP: &[&str] = &[
     "SET-SKIP-CHECKSUM-VALIDATION <0|1>",
     "    Let RESTORE take payloads with a wrong checksum, or not.",
     "SLEEP <seconds>",
-    "    Hold up every command that uses keys for <seconds>, which may be a fraction.",
+    "    Hold up every command that uses keys, and replication, for <seconds>, which may be a",
+    "    fraction.",
     "STRINGMATCH-LEN <pattern> <string>",
     "    Show whether a glob-style pattern matches a string: 1 or 0.",
     "STRINGMATCH-TEST",
     "    Try random patterns on random strings.",
 ];
+
+/// `DEBUG CONFIG-REWRITE-FORCE-ALL`
+fn rewrite_all(c: &mut Ctx<'_>) -> Outcome {
+    config::rewrite_file(c.server, true)?
+        .map_err(|reason| Error::text(format!("ERR CONFIG-REWRITE-FORCE-ALL failed: {reason}")))?;
+    c.out.ok();
+    Ok(())
+}
 
 /// `DEBUG ERROR message`. The reply is an error, but the command has not failed, and so the
 /// statistics do not count one.
@@ -175,7 +188,8 @@ fn replicate(c: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
     Ok(())
 }
 
-/// `DEBUG SLEEP seconds`: all shards are held meanwhile, for in Redis nothing moves.
+/// `DEBUG SLEEP seconds`: in Redis nothing moves meanwhile. So all shards are held, and nothing is done
+/// that is due periodically, nor about replication.
 fn sleep(c: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
     // Redis reads a number as C's strtod does, for which other text is 0.
     let seconds = float::parse_f64_bound(&args[2]).unwrap_or(0.0).max(0.0);
@@ -184,7 +198,10 @@ fn sleep(c: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
     if !held {
         c.db.locks = Locks::all(&c.server.store, true);
     }
+    let still = &c.server.testing.still;
+    let still = still.write().unwrap_or_else(PoisonError::into_inner);
     std::thread::sleep(time);
+    drop(still);
     if !held {
         c.db.locks = Locks::none();
     }

@@ -435,8 +435,9 @@ fn run(
     };
     if let Some(request) = db.request.take().filter(|_| !session.feeder) {
         step = match place {
-            Place::Shared => Step::NeedsOwnThread,
-            Place::Own => blocking::register(&mut db, session, request),
+            // What others bring, such a thread can wait for between other things.
+            Place::Shared if request.wanted().kind().is_some() => Step::NeedsOwnThread,
+            _ => blocking::register(&mut db, session, request),
         };
     }
     db.may_restart = false;
@@ -471,8 +472,12 @@ fn run(
     if let Some(logged) = db.effects.logged {
         session.logged = logged;
         session.uncommitted = logged.file;
-    } else if looks && server.aof.is_always() && !session.feeder {
-        // The reply tells what others have done, and that must not be lost either.
+    } else if server.aof.is_always()
+        && !session.feeder
+        && (looks || server.replication.is_replica())
+    {
+        // The reply tells what others have done, and that must not be lost either. On a replica
+        // its offset is enough.
         let seen = server.log.seen();
         if server.aof.is_behind(seen) {
             session.uncommitted = seen;

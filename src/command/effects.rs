@@ -48,6 +48,7 @@ impl<'a> Keyspace<'a> {
         self.locks = locks;
         // The role only changes while every shard is locked.
         self.keeps_expired = !self.obeys && self.server.replication.is_replica();
+        self.leaves_stale = self.keeps_expired || !self.obeys && self.server.pause.holds(true);
         let log = &self.server.log;
         self.effects.on = match (self.obeys, self.effects.follows) {
             (false, _) => log.is_on(),

@@ -26,7 +26,7 @@ pub const COMMANDS: &[Command] = &[
         )
         .args("key [element...]"),
     Command::new("pfcount", -2, pfcount)
-        .flags(READONLY)
+        .flags(READONLY.or(MAY_REPLICATE))
         .acl(CAT_HYPERLOGLOG)
         .keys(&[KeySpec::range(1, -1, 1, RW.or(ACCESS))
             .notes("the count of a single key is kept in its value")])

@@ -227,6 +227,9 @@ fn about_server(text: &mut Text, server: &Server) {
     text.field("config_file", file.display());
     text.field("io_threads_active", 0);
     listeners(text, server);
+    if let Some(left) = server.grace.left() {
+        text.field("shutdown_in_milliseconds", left.as_millis());
+    }
 }
 
 /// Where the server listens.

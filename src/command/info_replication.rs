@@ -19,9 +19,8 @@ pub(super) fn about_replication(text: &mut Text, server: &Server) {
         }
     }
     about_replicas(text, server);
-    let connected = state.link.state == LinkState::Connected;
-    // A replica keeps the stream from the start; for Redis there is none before it knows of one.
-    let known = state.primary.is_none() || connected || kept.first < kept.end;
+    // A replica keeps a stream from the start; for Redis there is none before it knows of one.
+    let known = state.unshared.as_ref() != Some(&state.id);
     let active = kept.on && known;
     text.field("master_failover_state", replication.failover.stage().name());
     text.field("master_replid", &state.id);

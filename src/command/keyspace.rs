@@ -99,6 +99,8 @@ pub struct Keyspace<'a> {
     /// Whether keys that have expired stay until the primary says that they go; nobody sees them all
     /// the same.
     pub keeps_expired: bool,
+    /// Whether keys that it meets expired stay for now: nothing is to change while writes are paused.
+    pub leaves_stale: bool,
     /// Look-ups for reading that found their key, and that did not.
     pub hits: u64,
     /// See `hits`.
@@ -149,6 +151,7 @@ impl<'a> Keyspace<'a> {
             no_touch: false,
             obeys: false,
             keeps_expired: false,
+            leaves_stale: false,
             hits: 0,
             misses: 0,
             expired: 0,
@@ -190,7 +193,7 @@ impl<'a> Keyspace<'a> {
     /// Notes that a key was met expired under a shared lock.
     #[inline]
     pub fn met_expired(&mut self, key: &[u8]) {
-        if !self.keeps_expired {
+        if !self.leaves_stale {
             self.stale.push(Stale::new(self.number, key));
         }
     }
@@ -236,7 +239,7 @@ impl<'a> Keyspace<'a> {
             }
             found => {
                 self.misses += 1;
-                let goes = found.is_some() && !self.keeps_expired;
+                let goes = found.is_some() && !self.leaves_stale;
                 let stale = goes.then_some(&mut self.stale);
                 let untold = self.may_restart.then_some(&mut self.untold);
                 missed(self.server, &mut self.mail, stale, untold, self.number, key);
@@ -251,7 +254,7 @@ impl<'a> Keyspace<'a> {
         let db = self.locks.shard(shard_of(hash)).db(self.number);
         let entry = db.get(hash, key)?;
         if entry.key.is_expired(self.horizon()) {
-            if !self.keeps_expired {
+            if !self.leaves_stale {
                 self.stale.push(Stale::new(self.number, key));
             }
             return None;
@@ -550,7 +553,9 @@ impl<'a> Keyspace<'a> {
         for stale in std::mem::take(&mut self.stale) {
             let hash = self.server.store.hash(&stale.key);
             self.hold(Locks::one(&self.server.store, shard_of(hash), true));
-            self.remove_one_stale(&stale);
+            if !self.leaves_stale {
+                self.remove_one_stale(&stale);
+            }
             if !self.ready.is_empty() {
                 super::blocking::serve_ready(self);
             }
@@ -612,7 +617,7 @@ impl<'a> Keyspace<'a> {
             }
             found => {
                 self.misses += 1;
-                let goes = found.is_some() && !self.keeps_expired;
+                let goes = found.is_some() && !self.leaves_stale;
                 if noticed {
                     let stale = goes.then_some(&mut self.stale);
                     let untold = self.may_restart.then_some(&mut self.untold);

@@ -65,6 +65,7 @@ mod replies;
 pub mod restore;
 mod roles;
 mod scan;
+mod scripting;
 mod secrets;
 mod server;
 mod set_algebra;
@@ -182,6 +183,7 @@ pub const FAMILIES: &[&[spec::Command]] = &[
     restore::COMMANDS,
     roles::COMMANDS,
     scan::COMMANDS,
+    scripting::COMMANDS,
     server::COMMANDS,
     set_algebra::COMMANDS,
     sets::COMMANDS,

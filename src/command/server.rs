@@ -4,10 +4,11 @@ use super::error::{Error, Outcome, SYNTAX};
 use super::options::is;
 use super::spec::*;
 use super::{Args, Ctx};
-use crate::log_notice;
 use crate::server::Stop;
+use crate::server::client::BLOCKED;
 use crate::server::ending::{self, Manner};
 use crate::util::clock::now_us;
+use crate::{log_notice, log_warning};
 
 /// The rows of this family.
 pub const COMMANDS: &[Command] = &[
@@ -99,7 +100,14 @@ fn shutdown(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
         return Ok(());
     }
     c.server.stats.pour(&mut c.session.tally);
-    ending::prepare(c.server, manner).map_err(|_| FAILED)?;
+    // It may have to wait for replicas.
+    c.session.client.set(BLOCKED, true);
+    let ready = ending::prepare(c.server, manner);
+    c.session.client.set(BLOCKED, false);
+    ready.map_err(|_| {
+        log_warning!("Errors trying to shut down the server. Check the logs for more information.");
+        FAILED
+    })?;
     // The end of the connection is the reply.
     c.session.close = true;
     c.server.stop(Stop::Command);

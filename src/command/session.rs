@@ -202,6 +202,11 @@ impl Session {
         self.rights_of = 0;
     }
 
+    /// Whether what it waits for has come, or is not to be waited for any longer.
+    pub fn is_wait_over(&self) -> bool {
+        self.waiter.as_ref().is_none_or(|waiter| waiter.is_over())
+    }
+
     /// Changes the current database.
     pub fn select(&mut self, db: usize) {
         self.db = db;

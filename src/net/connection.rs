@@ -136,6 +136,8 @@ pub struct Connection {
     nonblocking: bool,
     /// Whether the buffered input may hold a request that has not been looked at.
     pending: bool,
+    /// Whether the client waits in a command, of which the reply is to be looked for now and then.
+    parked: bool,
     /// What is to come of the turn once its replies are sent, which others wait for as well.
     deferred: Option<Turn>,
     /// How busy it is.
@@ -158,6 +160,7 @@ impl Connection {
             out: Reply::new(),
             nonblocking: false,
             pending: false,
+            parked: false,
             deferred: None,
             heat: Heat::default(),
             last_active: Instant::now(),
@@ -176,7 +179,15 @@ impl Connection {
 
     /// Reads once, carries out every complete request, and sends the replies.
     pub fn turn(&mut self, place: Place) -> Turn {
-        if !self.pending {
+        if self.parked {
+            if place == Place::Shared && !self.is_wait_over() {
+                return Turn::Idle;
+            }
+            self.parked = false;
+            if let Err(turn) = self.end_wait() {
+                return turn;
+            }
+        } else if !self.pending {
             match self.read(place) {
                 Ok(0) => {
                     log_verbose!(
@@ -198,6 +209,16 @@ impl Connection {
             return Turn::Deferred;
         }
         self.end_turn(step)
+    }
+
+    /// Whether the client waits in a command, while the thread does other things.
+    pub fn is_parked(&self) -> bool {
+        self.parked
+    }
+
+    /// Whether such a wait is over, so that the client is to have its turn.
+    pub fn is_wait_over(&self) -> bool {
+        self.session.is_wait_over()
     }
 
     /// Whether its replies wait for [`Connection::resume`].
@@ -442,7 +463,7 @@ impl Connection {
             reader.consume(used);
         }
         if blocked {
-            return self.wait().map(|()| true);
+            return self.wait(place).map(|()| true);
         }
         if self.session.close {
             return Ok(false);
@@ -454,12 +475,21 @@ impl Connection {
     }
 
     /// The command just carried out blocks: waits for its reply and sends it.
-    fn wait(&mut self) -> Result<(), Turn> {
+    fn wait(&mut self, place: Place) -> Result<(), Turn> {
         // Earlier replies do not wait for this one.
         if !self.flush() {
             return Err(Turn::Closed);
         }
         self.publish();
+        if place == Place::Shared {
+            self.parked = true;
+            return Err(Turn::Served);
+        }
+        self.end_wait()
+    }
+
+    /// Waits until the client is no longer blocked, and sends the reply.
+    fn end_wait(&mut self) -> Result<(), Turn> {
         if dispatch::wait(&self.server, &mut self.session, &mut self.out) == Step::Gone {
             return Err(Turn::Closed);
         }

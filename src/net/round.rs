@@ -126,6 +126,8 @@ struct Members<'r> {
     number: usize,
     own: &'r Round,
     connections: Vec<Connection>,
+    /// About how many of them wait in a command; none is missed.
+    parked: usize,
     /// The connections' sockets, in the same order.
     sockets: PollSet,
     /// When anything was last served, as of the last check.
@@ -156,6 +158,7 @@ impl<'r> Members<'r> {
             number,
             own: &rounds.rounds[number],
             connections: Vec::new(),
+            parked: 0,
             sockets: PollSet::default(),
             last_served: now,
             active: false,
@@ -199,14 +202,23 @@ impl<'r> Members<'r> {
     /// of their senders with them: so a subscriber is sent the messages of a whole pass with one
     /// system call, where each has come from another client.
     fn pass(&mut self) -> u64 {
+        let parked = std::mem::take(&mut self.parked) > 0;
         let few = self.connections.len() <= FEW;
-        if !few && self.sockets.ask().unwrap_or(0) == 0 {
+        let ready = few || self.sockets.ask().unwrap_or(0) > 0;
+        if !ready && !parked {
             return 0;
         }
         let (mut served, mut deferred) = (0, false);
         // Downwards, because a connection that leaves is replaced by the last one.
         for at in (0..self.connections.len()).rev() {
-            if few || self.sockets.is_ready(at) {
+            let connection = &self.connections[at];
+            let its_turn = match parked && connection.is_parked() {
+                true => connection.is_wait_over(),
+                false => few || ready && self.sockets.is_ready(at),
+            };
+            if !its_turn {
+                self.parked += usize::from(connection.is_parked());
+            } else {
                 match self.serve(at, |connection| connection.turn(Place::Shared)) {
                     Some(Turn::Deferred) => deferred = true,
                     Some(Turn::Served) => served += 1,
@@ -222,6 +234,7 @@ impl<'r> Members<'r> {
 
     /// Lets a connection have its turn, and sees it off if it leaves.
     fn serve(&mut self, at: usize, turn: impl FnOnce(&mut Connection) -> Turn) -> Option<Turn> {
+        let few = self.connections.len() <= FEW;
         let connection = &mut self.connections[at];
         let turn = catch_unwind(AssertUnwindSafe(|| turn(connection)));
         match turn {
@@ -236,7 +249,15 @@ impl<'r> Members<'r> {
                 let connection = self.remove(at);
                 super::connection::lost(connection.server(), connection.client());
             }
-            Ok(Turn::Served | Turn::Idle | Turn::Deferred) => {}
+            // To look after one that waits pays where there is something else to do.
+            Ok(Turn::Served) if few && connection.is_parked() => {
+                let mut connection = self.remove(at);
+                connection.heat.cool();
+                self.rounds.pool.submit(connection);
+            }
+            Ok(Turn::Served | Turn::Idle | Turn::Deferred) => {
+                self.parked += usize::from(connection.is_parked());
+            }
         }
         turn.ok()
     }
@@ -365,6 +386,7 @@ impl<'r> Members<'r> {
         self.last_served = now;
         for mut connection in inbox.drain(..) {
             connection.last_active = now;
+            self.parked += usize::from(connection.is_parked());
             self.sockets.push(&connection.client().socket);
             self.connections.push(connection);
         }

@@ -4,9 +4,9 @@
 //! concessions to primaries of long ago.
 
 use super::line::{Broken, Line};
+use crate::server::Server;
 use crate::server::config::id;
 use crate::server::replication::NO_ID;
-use crate::server::{REDIS_VERSION, Server};
 use crate::{log_notice, log_warning};
 
 /// What a primary says to a `PSYNC`.
@@ -166,8 +166,6 @@ pub fn introduce(line: &mut Line, server: &Server) -> Result<(), Refused> {
     }
     let words: [&[u8]; 5] = [b"REPLCONF", b"capa", b"eof", b"capa", b"psync2"];
     send(line, server, &words)?;
-    let words: [&[u8]; 3] = [b"REPLCONF", b"version", REDIS_VERSION.as_bytes()];
-    send(line, server, &words)?;
 
     if login {
         let text = reply(line, server)?;
@@ -180,7 +178,6 @@ pub fn introduce(line: &mut Line, server: &Server) -> Result<(), Refused> {
         ("listening-port", true),
         ("ip-address", !address.is_empty()),
         ("capa", true),
-        ("version", true),
     ];
     for (what, _) in told.iter().filter(|(_, sent)| *sent) {
         let text = reply(line, server)?;

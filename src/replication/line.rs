@@ -206,6 +206,7 @@ impl Line {
     /// The connection is lost, or nothing has come for too long.
     pub fn fill(&mut self, server: &Server) -> Result<usize, Broken> {
         loop {
+            server.testing.stand_still();
             let read = self.poll()?;
             if read > 0 {
                 return Ok(read);

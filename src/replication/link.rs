@@ -42,6 +42,7 @@ pub fn serve(
     attempt: Attempt,
 ) -> Attempt {
     let Primary { host, port } = primary;
+    server.testing.stand_still();
     match attempt {
         Attempt::First => log_notice!("Connecting to MASTER {host}:{port}"),
         Attempt::Again => log_notice!("Reconnecting to MASTER {host}:{port}"),

@@ -2,7 +2,7 @@
 //! commands.
 //!
 //! The thread ([`run`]) works for one generation of the role at a time: as long as that lasts it
-//! connects ([`line`]), says who it is and what it has ([`handshake`]), fetches the data set where
+//! connects ([`mod@line`]), says who it is and what it has ([`handshake`]), fetches the data set where
 //! the stream does not go on from there ([`transfer`]), and then carries out what comes
 //! ([`stream`]); [`link`] holds these together. When the role changes, its connection is cut, and
 //! whatever is still on its way is not carried out, for the locks under which it would be are those
@@ -91,6 +91,6 @@ fn credentials(server: &Server) -> (Option<Vec<u8>>, Option<Vec<u8>>) {
 
 /// The offset up to which everything is in the append only file and on disk, if there is one.
 fn synced(server: &Server) -> Option<u64> {
-    let _ = server;
-    None
+    let kept = server.log.has_file() && server.aof.state() == AofState::On;
+    kept.then(|| server.aof.synced_stream(&server.log))
 }

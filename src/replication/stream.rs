@@ -88,6 +88,7 @@ impl Feeder<'_> {
         self.line.heard = Instant::now();
         let mut read = self.line.input().len();
         loop {
+            self.server.testing.stand_still();
             while read > 0 {
                 loop {
                     match self.carry_out() {
@@ -164,7 +165,8 @@ impl Feeder<'_> {
     fn next(&mut self, at: usize) -> Result<usize, Lost> {
         let input = &self.line.input()[at..];
         let limits = Limits {
-            max_bulk: i64::from(i32::MAX),
+            // What the primary has taken is taken here.
+            max_bulk: i64::MAX / 2,
             unauthenticated: false,
         };
         let used = match self.parser.parse(input, limits) {
@@ -258,7 +260,9 @@ impl Feeder<'_> {
                 state.link.received = received;
             });
         }
-        if server.log.has_file() {
+        if server.aof.is_always() {
+            server.aof.commit(server, server.log.end());
+        } else if server.log.has_file() {
             server.aof.throttle();
         }
     }
@@ -281,8 +285,13 @@ fn is_getack(args: &Args<'_>) -> bool {
 
 /// Tells the primary how far the replica is.
 fn acknowledge(server: &Server, line: &Line) -> Result<(), Broken> {
+    let end = server.log.position();
+    if server.aof.is_always() {
+        // What is acknowledged is not lost with this server.
+        server.aof.commit(server, end.file);
+    }
     let (mut offset, mut synced) = (IntBuf::new(), IntBuf::new());
-    let mut words: Vec<&[u8]> = vec![b"REPLCONF", b"ACK", offset.u64(server.log.stream_end())];
+    let mut words: Vec<&[u8]> = vec![b"REPLCONF", b"ACK", offset.u64(end.stream)];
     if let Some(at) = super::synced(server) {
         words.extend([b"FACK", synced.u64(at)]);
     }

@@ -12,7 +12,7 @@
 //! for. A counter for each shard tells without a lock that nobody waits there.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -185,6 +185,8 @@ pub struct Waiter {
     ticket: u64,
     state: Mutex<State>,
     woken: Condvar,
+    /// Whether a thread sleeps until then.
+    asleep: AtomicBool,
 }
 
 impl Waiter {
@@ -200,10 +202,11 @@ impl Waiter {
         if !matches!(*state, State::Waiting) {
             return true;
         }
-        if self.client.has(CLOSE_ASAP) || sys::peer_gone(&self.client.socket) {
+        // Where nothing is taken for it, nothing is lost with a client that has gone.
+        let gone = || self.wanted.kind().is_some() && sys::peer_gone(&self.client.socket);
+        if self.client.has(CLOSE_ASAP) || gone() {
             *state = State::Ended(End::Gone);
-            drop(state);
-            self.woken.notify_one();
+            self.wake(state);
             return true;
         }
         let Some(served) = run() else {
@@ -211,10 +214,24 @@ impl Waiter {
         };
         self.client.set(BLOCKED, false);
         *state = State::Served(served);
+        self.wake(state);
+        true
+    }
+
+    /// Wakes its thread, if that sleeps.
+    fn wake(&self, state: MutexGuard<'_, State>) {
+        let asleep = self.asleep.load(Ordering::Relaxed);
         // Released first, or whoever is woken would only wait for it.
         drop(state);
-        self.woken.notify_one();
-        true
+        if asleep {
+            self.woken.notify_one();
+        }
+    }
+
+    /// Whether the wait is over, or is to be.
+    pub fn is_over(&self) -> bool {
+        let late = |deadline| Instant::now() >= deadline;
+        !matches!(*self.lock(), State::Waiting) || self.deadline.is_some_and(late)
     }
 
     /// Ends the wait. Returns whether it had not ended before.
@@ -224,8 +241,7 @@ impl Waiter {
         if waiting {
             self.client.set(BLOCKED, false);
             *state = State::Ended(why);
-            drop(state);
-            self.woken.notify_one();
+            self.wake(state);
         }
         waiting
     }
@@ -240,6 +256,7 @@ impl Waiter {
     /// Sleeps until the wait is over.
     pub fn wait(&self) -> Outcome {
         let mut state = self.lock();
+        self.asleep.store(true, Ordering::Relaxed);
         loop {
             match std::mem::replace(&mut *state, State::Taken) {
                 State::Served(served) => return Outcome::Served(served),
@@ -376,6 +393,7 @@ impl Blocking {
             ticket: self.next.fetch_add(1, Ordering::Relaxed),
             state: Mutex::new(State::Waiting),
             woken: Condvar::new(),
+            asleep: AtomicBool::new(false),
         });
         if !client.block(&waiter) {
             return None;

@@ -103,6 +103,8 @@ pub struct Grace {
 struct Waiting {
     /// Whether it goes on.
     now: bool,
+    /// When it is over at the latest.
+    until: Option<Instant>,
     /// How often it was ended by somebody who wants the server to live on.
     aborts: u64,
 }
@@ -115,6 +117,13 @@ impl Grace {
     /// How often the end was called off.
     fn aborts(&self) -> u64 {
         self.lock().aborts
+    }
+
+    /// The time that replicas still have, if the end waits for them.
+    pub fn left(&self) -> Option<Duration> {
+        let state = self.lock();
+        let until = state.until.filter(|_| state.now)?;
+        Some(until.saturating_duration_since(Instant::now()))
     }
 
     /// Calls the end off, if it waits for replicas. Returns whether it does.
@@ -130,16 +139,19 @@ impl Grace {
     }
 
     /// Waits until replicas have everything, or their time is over. Nothing is written meanwhile, nor
-    /// afterwards. Returns `false` when the end is called off.
-    fn wait(&self, server: &Server) -> bool {
+    /// afterwards. Returns the offset that they are to have; `None` when the end is called off.
+    fn wait(&self, server: &Server) -> Option<u64> {
         let seconds = server.config.int(id::SHUTDOWN_TIMEOUT).max(0) as u64;
         let replicas = &server.replication.replicas;
-        if seconds == 0 || replicas.lagging(server.log.stream_end()).is_empty() {
-            return true;
+        let end = server.log.stream_end();
+        if seconds == 0 || replicas.lagging(end).is_empty() {
+            return Some(end);
         }
+        let deadline = Instant::now().checked_add(Duration::from_secs(seconds));
         let mut state = self.lock();
         let aborts = state.aborts;
         state.now = true;
+        state.until = deadline;
         drop(state);
         server.pause.start(Purpose::Shutdown, i64::MAX, Mode::Write);
         log_notice!("Waiting for replicas before shutting down.");
@@ -147,7 +159,6 @@ impl Grace {
         drop(crate::store::Locks::all(&server.store, true));
         let end = server.log.stream_end();
         server.log.want_acks(end);
-        let deadline = Instant::now().checked_add(Duration::from_secs(seconds));
         let late = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
         let mut state = self.lock();
         while state.aborts == aborts && !late() && !replicas.lagging(end).is_empty() {
@@ -155,13 +166,14 @@ impl Grace {
             state = woken.unwrap_or_else(PoisonError::into_inner).0;
         }
         state.now = false;
-        state.aborts == aborts
+        // That they are asked how far they are is in the stream as well, but that is nothing to wait for.
+        (state.aborts == aborts).then_some(end)
     }
 }
 
-/// Tells the log how far replicas are when the server ends.
-fn report_replicas(server: &Server) {
-    let (all, end) = (server.replication.replicas.all(), server.log.stream_end());
+/// Tells the log how far replicas are from an offset when the server ends.
+fn report_replicas(server: &Server, end: u64) {
+    let all = server.replication.replicas.all();
     let lagging = server.replication.replicas.lagging(end);
     for replica in &lagging {
         log_warning!(
@@ -207,10 +219,11 @@ fn write_all(server: &Server, manner: Manner) -> Result<(), Unwritten> {
         server.loading.cancel();
         return Ok(());
     }
-    if !manner.now && !server.grace.wait(server) {
-        return Err(Unwritten);
-    }
-    report_replicas(server);
+    let end = match manner.now {
+        true => server.log.stream_end(),
+        false => server.grace.wait(server).ok_or(Unwritten)?,
+    };
+    report_replicas(server, end);
     // Before anything is given up: what is scheduled then would not come back.
     if server.aof.state() == State::Waiting && !manner.force {
         log_warning!("Writing initial AOF, can't exit");

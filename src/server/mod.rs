@@ -152,6 +152,15 @@ pub struct Testing {
     /// Whether the checksum of what `RESTORE` gets does not matter
     /// (`DEBUG SET-SKIP-CHECKSUM-VALIDATION`).
     pub no_checksum: AtomicBool,
+    /// Held for as long as nothing is to move at all (`DEBUG SLEEP`).
+    pub still: RwLock<()>,
+}
+
+impl Testing {
+    /// Waits while nothing is to move: for threads that act by themselves.
+    pub fn stand_still(&self) {
+        drop(self.still.read().unwrap_or_else(PoisonError::into_inner));
+    }
 }
 
 /// Binds the listening sockets anew; the reason when that fails.

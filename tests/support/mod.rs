@@ -149,6 +149,17 @@ impl Server {
         })
     }
 
+    /// redis-server with a config file, as the other side of a test or as a sentinel.
+    #[track_caller]
+    pub fn redis_with_config(text: &str, args: &[&str]) -> Server {
+        Server::launch(Launch {
+            args: args.iter().map(|a| a.to_string()).collect(),
+            config: Some(text.to_string()),
+            program: Some("redis-server".into()),
+            ..Launch::default()
+        })
+    }
+
     /// A server without a port that listens on [`Server::socket`].
     #[track_caller]
     pub fn unix(args: &[&str]) -> Server {

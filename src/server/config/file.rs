@@ -405,7 +405,7 @@ impl Loader {
     }
 }
 
-fn trim_blanks(line: &[u8]) -> &[u8] {
+pub(super) fn trim_blanks(line: &[u8]) -> &[u8] {
     let blank = |c: &u8| matches!(c, b' ' | b'\t' | b'\r' | b'\n');
     let Some(start) = line.iter().position(|c| !blank(c)) else {
         return &[];

@@ -4,7 +4,8 @@
 //! - [`table`] has a row for each option whose feature exists, and [`stock`]
 //!   the rows of those that are only accepted. All else follows from the rows.
 //! - [`value`] reads and shows values, a kind at a time.
-//! - [`file`](mod@file) reads the command line and config files.
+//! - [`file`](mod@file) reads the command line and config files, and
+//!   [`rewrite`] writes what has changed back into one.
 //! - Here the values live. Numbers are atomics, so that a command reads one
 //!   with a single load; the rest sits behind a lock an option.
 //!
@@ -15,6 +16,7 @@
 pub mod disk;
 pub mod file;
 pub mod replication;
+pub mod rewrite;
 pub mod stock;
 pub mod table;
 pub mod value;
@@ -57,6 +59,8 @@ pub struct Config {
     /// Held throughout a change, so that one `CONFIG SET` is whole before the
     /// next begins.
     setting: Mutex<()>,
+    /// Held while the config file is rewritten.
+    rewriting: Mutex<()>,
 }
 
 impl Default for Config {
@@ -89,6 +93,7 @@ impl Config {
             others: defaults.iter().map(other).collect(),
             limits: Default::default(),
             setting: Mutex::new(()),
+            rewriting: Mutex::new(()),
         };
         config.publish_limits();
         config

@@ -117,10 +117,13 @@ fn ids_are_the_places_of_their_rows() {
         (id::PROPAGATION_ERROR_BEHAVIOR, "propagation-error-behavior"),
         (id::APPENDONLY, "appendonly"),
         (id::STREAM_NODE_MAX_ENTRIES, "stream-node-max-entries"),
+        (id::REPLICAOF, "replicaof"),
+        (id::MIN_REPLICAS_MAX_LAG, "min-replicas-max-lag"),
     ] {
         assert_eq!(id.name(), name);
     }
-    assert!(id::REPL_TIMEOUT.row().has(PENDING));
+    assert!(id::MAXMEMORY_SAMPLES.row().has(PENDING));
+    assert!(!id::REPL_TIMEOUT.row().has(PENDING));
     assert!(!id::APPENDONLY.row().has(PENDING));
     assert!(!id::PORT.row().has(PENDING));
 }
@@ -504,7 +507,7 @@ fn values_may_be_any_bytes() {
 #[test]
 fn a_config_file_is_read() {
     let text = "# comment\r\n\n  port 7000  \nREQUIREPASS \"a b\\x41\"\nlogfile ''\n\
-                bind 127.0.0.1 ::1\nslave-priority 5\nclient-output-buffer-limit normal 1 2 3\n\
+                bind 127.0.0.1 ::1\nmaxmemory-samples 9\nclient-output-buffer-limit normal 1 2 3\n\
                 client-output-buffer-limit replica 4 5 6\nlua-replicate-commands yes\n\
                 rename-command CONFIG \"\"\nrename-command get fetch";
     let file = TempFile::new("whole.conf", text);
@@ -517,7 +520,7 @@ fn a_config_file_is_read() {
         show(config, "client-output-buffer-limit"),
         "normal 1 2 3 slave 4 5 6 pubsub 33554432 8388608 60"
     );
-    assert_eq!(config.pending_changed(), ["replica-priority"]);
+    assert_eq!(config.pending_changed(), ["maxmemory-samples"]);
     assert_eq!(loaded.file.as_deref(), Some(file.0.as_path()));
     let renames: Vec<_> = loaded.renames.iter().map(|r| (&*r.from, &*r.to)).collect();
     let expected: [(&[u8], &[u8]); 2] = [(b"CONFIG", b""), (b"get", b"fetch")];
@@ -685,4 +688,35 @@ fn help_lists_every_option() {
     }
     assert!(help.contains("--maxclients 10000"));
     assert!(stock_names().any(|name| name == "io-threads"));
+}
+
+#[test]
+fn a_primary_is_host_and_port() {
+    for (args, shown) in [
+        (&["--replicaof", "localhost 6380"][..], "localhost 6380"),
+        (&["--slaveof", "::1", "+07"], "::1 7"),
+        (&["--replicaof", "NO", "one"], ""),
+        (&["--replicaof", "a 1", "--replicaof", "no one"], ""),
+    ] {
+        let config = load_all(args, "").config;
+        assert_eq!(show(&config, "replicaof"), shown);
+        assert_eq!(get(&config, &["slaveof"]).len(), 1);
+        config.note_primary(Some(("b", 2)));
+        assert_eq!(show(&config, "replicaof"), "b 2");
+        config.note_primary(None);
+        assert_eq!(show(&config, "replicaof"), "");
+    }
+    for (args, reason) in [
+        (&["--replicaof", "a"][..], "wrong number of arguments"),
+        (&["--replicaof", "a", "b", "c"], "wrong number of arguments"),
+        (&["--replicaof", "a", "65536"], "Invalid master port"),
+        (&["--replicaof", "a -1"], "Invalid master port"),
+        (&["--replicaof", "a 1x"], "Invalid master port"),
+    ] {
+        let error = fatal(args, "");
+        assert!(error.ends_with(reason), "{error}");
+    }
+    let config = Config::new();
+    let refused = set(&config, &[("replicaof", "a 1")]);
+    assert!(refused.is_err_and(|text| text.ends_with("can't set immutable config")));
 }

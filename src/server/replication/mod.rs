@@ -103,6 +103,9 @@ pub struct State {
     /// Whether what is in the data set is a point of this history, from which the stream can go on:
     /// a replica asks its primary for that first.
     pub resumable: bool,
+    /// The name that the history had when the server, without a stream of its own, began to follow a
+    /// primary: as long as it has that name, nothing has come of the primary's stream.
+    pub unshared: Option<String>,
     /// The link to the primary.
     pub link: Link,
 }
@@ -172,6 +175,7 @@ impl Default for Replication {
                 offset2: -1,
                 primary: None,
                 resumable: false,
+                unshared: None,
                 link: Link::default(),
             }),
             changed: Condvar::new(),
@@ -233,6 +237,7 @@ pub fn follow(server: &Server, primary: Primary, now: i64) {
         );
         // What it has is a point of a history that the primary may know: its own.
         state.resumable = true;
+        state.unshared = (!server.log.has_stream()).then(|| state.id.clone());
     }
     server
         .config
@@ -272,6 +277,11 @@ pub fn unfollow(server: &Server) {
     state.primary = None;
     state.resumable = false;
     state.link = Link::default();
+    server.log.unfollow();
+    let unshared = state.unshared.take();
+    if unshared.is_some_and(|id| id == state.id) && replication.replicas.is_empty() {
+        server.log.end_stream();
+    }
     let end = server.log.stream_end();
     shift_id(&mut state, end);
     log_warning!(
@@ -281,7 +291,6 @@ pub fn unfollow(server: &Server) {
         state.id
     );
     server.config.note_primary(None);
-    server.log.unfollow();
     replication.replica.store(false, Ordering::Relaxed);
     replication.generation.fetch_add(1, Ordering::Relaxed);
     drop(state);
@@ -306,6 +315,7 @@ pub fn start(server: &Server) {
     let generation = server.replication.generation() + 1;
     logger::set_role(b'S');
     state.primary = Some(Primary { host, port });
+    state.unshared = Some(state.id.clone());
     state.link.state = LinkState::Connect;
     let limit = server.config.memory(id::REPL_BACKLOG_SIZE) as usize;
     server.log.follow(generation, 0, false, limit);

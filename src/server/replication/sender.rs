@@ -75,6 +75,7 @@ struct Sender<'s> {
 impl Sender<'_> {
     fn run(&self) -> io::Result<()> {
         while let Some(next) = self.next() {
+            self.server.testing.stand_still();
             match next {
                 Next::Bytes(bytes) => self.send(&bytes)?,
                 Next::Piece(piece) => {
