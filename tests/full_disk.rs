@@ -224,7 +224,10 @@ fn a_shutdown_that_cannot_save() {
     assert_eq!(c.run("SHUTDOWN"), refusal);
     assert_eq!(c.run("SHUTDOWN SAVE"), refusal);
     support::signal(server.pid(), "TERM");
-    server.wait_log("Errors trying to shut down the server. Check the logs for more information.");
+    let failed = "Errors trying to shut down the server. Check the logs for more information.";
+    eventually("the third failure in the log", LONG, || {
+        server.log().matches(failed).count() == 3
+    });
     server.wait_log("Error trying to save the DB, can't exit.");
     // It goes on as before, and so does a client that has come meanwhile.
     assert_eq!(c.run("INCR n"), 1);
