@@ -470,8 +470,9 @@ fn a_link_may_be_cut_anywhere() {
     let primary = Primary::start();
     primary.follow(&server);
     let mut link = primary.copy(50, &rdb);
-    link.write(&command("SET k last"));
-    holds(&server, "k", "last");
+    // A value that it cannot have from a link before.
+    link.write(&command("SET k whole"));
+    holds(&server, "k", "whole");
     assert_eq!(get(&server, "l"), "second");
 }
 
