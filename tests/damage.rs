@@ -594,6 +594,41 @@ fn a_log_may_hold_any_command() {
     }
 }
 
+/// A new increment is named in the manifest before the first byte is written to it, while the one
+/// before is still written to: a kill may cut that one off.
+#[test]
+fn an_increment_may_be_cut_off_while_the_next_is_empty() {
+    if oracle() {
+        return;
+    }
+    let manifest = b"file appendonly.aof.1.incr.aof seq 1 type i\n\
+        file appendonly.aof.2.incr.aof seq 2 type i\n\
+        file appendonly.aof.3.incr.aof seq 3 type i\n";
+    let name =
+        |number: u64| PathBuf::from(format!("appendonlydir/appendonly.aof.{number}.incr.aof"));
+    let whole = support::encode(&["SET", "a", "1"]);
+    let mut log = whole.clone();
+    log.extend(support::encode(&["SET", "b", "2"]));
+    for (cut, next, expected) in [
+        (whole.len() + 1, &b""[..], Outcome::Loaded),
+        (log.len() - 1, b"", Outcome::Loaded),
+        (log.len() - 1, &whole, Outcome::Refused),
+    ] {
+        let files = vec![
+            (MANIFEST.into(), manifest.to_vec()),
+            (name(1), log[..cut].to_vec()),
+            (name(2), next.to_vec()),
+            (name(3), Vec::new()),
+        ];
+        let context = format!("cut at {cut}, {} bytes behind it", next.len());
+        assert_eq!(
+            start(&files, &["--appendonly", "yes"], &context),
+            expected,
+            "{context}"
+        );
+    }
+}
+
 /// Tries a sample of cases of each file on the server.
 fn sample(cases: u64, seed: u64) {
     if oracle() {

@@ -80,7 +80,9 @@ pub struct Part {
     pub name: Vec<u8>,
     /// Whether it is the base.
     pub base: bool,
-    /// Whether it is the last. Only this one may end in the middle of a command.
+    /// Whether nothing is behind it, as in the last, and in an increment with none but empty ones
+    /// behind it: a new one is named in the manifest while the one before is still written to. Only
+    /// such a part may end in the middle of a command.
     pub last: bool,
     /// Bytes it has.
     pub size: u64,
@@ -187,6 +189,12 @@ impl Files {
                 last: i + 1 == count,
                 size: self.size(&entry.name)?,
             });
+        }
+        let filled = parts.iter().rposition(|part| part.size > 0);
+        if let Some(part) = filled.map(|at| &mut parts[at])
+            && !part.base
+        {
+            part.last = true;
         }
         let total = parts.iter().map(|part| part.size).sum();
         Ok(Plan::Load { parts, total })
