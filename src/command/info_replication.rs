@@ -91,12 +91,8 @@ fn about_replicas(text: &mut Text, server: &Server) {
     if needed > 0 && server.config.int(id::MIN_REPLICAS_MAX_LAG) > 0 {
         text.field("min_slaves_good_slaves", replicas.count_good(server));
     }
-    let now = now_ms();
     for (number, replica) in all.iter().enumerate() {
-        let lag = match replica.is_online() {
-            true => replica.lag_seconds(now),
-            false => 0,
-        };
+        let lag = replica.lag_seconds();
         text.line(format_args!(
             "slave{number}:ip={},port={},state={},offset={},lag={lag}",
             replica.ip(),

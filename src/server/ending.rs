@@ -9,7 +9,6 @@ use super::pause::{Mode, Purpose};
 use super::saving::{self, NotSaved};
 use super::{Server, config::id};
 use crate::persist::aof::files::State;
-use crate::util::clock::now_ms;
 use crate::{log_notice, log_warning};
 
 /// How often one that waits for replicas looks after them.
@@ -180,7 +179,7 @@ fn report_replicas(server: &Server, end: u64) {
             "Lagging replica {} reported offset {} behind master, lag={}, state={}.",
             replica.name(),
             end - replica.ack_offset().min(end),
-            replica.lag_seconds(now_ms()),
+            replica.lag_seconds(),
             replica.state_name()
         );
     }

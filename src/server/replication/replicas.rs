@@ -26,7 +26,7 @@ use crate::server::config::value::{OutputClass, OutputLimit};
 use crate::server::log::stream::Cursor;
 use crate::server::mail;
 use crate::store::Locks;
-use crate::util::clock::{now_ms, steady_ms};
+use crate::util::clock::steady_ms;
 use crate::util::random;
 
 /// How long what is left for replicas may take when the server ends.
@@ -101,7 +101,8 @@ pub struct Replica {
     pub(super) since: Instant,
     acked: AtomicU64,
     fsynced: AtomicU64,
-    /// When it last acknowledged something, unix seconds.
+    /// When it last acknowledged something, milliseconds on the steady clock: one that is set
+    /// must not make all replicas look lost.
     heard: AtomicI64,
     /// Since when what is being sent to it has not moved, on the steady clock; 0 when nothing is
     /// being sent.
@@ -145,7 +146,7 @@ impl Replica {
             since: Instant::now(),
             acked: AtomicU64::new(0),
             fsynced: AtomicU64::new(0),
-            heard: AtomicI64::new(now_ms() / 1000),
+            heard: AtomicI64::new(steady_ms()),
             stuck_since: AtomicI64::new(0),
             state: Mutex::new(State {
                 phase: Phase::Waiting,
@@ -207,10 +208,10 @@ impl Replica {
         self.fsynced.load(Ordering::Relaxed)
     }
 
-    /// For how many seconds it has been silent, if it follows. `now` is in unix milliseconds.
-    pub fn lag_seconds(&self, now: i64) -> i64 {
+    /// For how many seconds it has been silent, if it follows.
+    pub fn lag_seconds(&self) -> i64 {
         match self.is_online() {
-            true => now / 1000 - self.heard.load(Ordering::Relaxed),
+            true => (steady_ms() - self.heard.load(Ordering::Relaxed)) / 1000,
             false => 0,
         }
     }
@@ -232,7 +233,7 @@ impl Replica {
         if let Some(fsynced) = fsynced {
             self.fsynced.fetch_max(fsynced, Ordering::Relaxed);
         }
-        self.heard.store(now_ms() / 1000, Ordering::Relaxed);
+        self.heard.store(steady_ms(), Ordering::Relaxed);
         let mut state = self.state();
         match state.phase {
             Phase::Online if state.holds_back => {
@@ -262,7 +263,7 @@ impl Replica {
         }
         state.holds_back = state.phase == Phase::Streaming && !state.answered;
         state.phase = Phase::Online;
-        self.heard.store(now_ms() / 1000, Ordering::Relaxed);
+        self.heard.store(steady_ms(), Ordering::Relaxed);
         drop(state);
         log_notice!("Synchronization with replica {} succeeded", self.name());
         true
@@ -312,7 +313,8 @@ pub struct Replicas {
 #[derive(Default)]
 struct Cron {
     ticks: u64,
-    /// Since when there has been no replica for a stream that is kept, unix seconds.
+    /// Since when there has been no replica for a stream that is kept, milliseconds on the steady
+    /// clock.
     lonely_since: Option<i64>,
 }
 
@@ -373,8 +375,8 @@ impl Replicas {
 
     /// How many follow and have been heard of lately enough, as `min-replicas-max-lag` says.
     pub fn count_good(&self, server: &Server) -> usize {
-        let (now, most) = (now_ms(), server.config.int(id::MIN_REPLICAS_MAX_LAG));
-        let good = |one: &&Arc<Replica>| one.is_online() && one.lag_seconds(now) <= most;
+        let most = server.config.int(id::MIN_REPLICAS_MAX_LAG);
+        let good = |one: &&Arc<Replica>| one.is_online() && one.lag_seconds() <= most;
         self.list().iter().filter(good).count()
     }
 
@@ -444,10 +446,10 @@ impl Replicas {
             cron.lonely_since = None;
             return;
         }
-        let now = now_ms() / 1000;
+        let now = steady_ms();
         let since = *cron.lonely_since.get_or_insert(now);
         let ttl = server.config.int(id::REPL_BACKLOG_TTL);
-        if ttl > 0 && now - since > ttl {
+        if ttl > 0 && (now - since) / 1000 > ttl {
             end_stream(server, ttl);
         }
     }
@@ -483,12 +485,11 @@ impl Replicas {
     /// Closes replicas that have been silent for too long.
     fn close_silent(&self, server: &Server) {
         let timeout = server.config.int(id::REPL_TIMEOUT);
-        let now = now_ms();
         for replica in self.all() {
             let phase = replica.state().phase;
             let stuck_since = replica.stuck_since.load(Ordering::Relaxed);
             let during = match phase {
-                Phase::Online if !replica.old && replica.lag_seconds(now) > timeout => {
+                Phase::Online if !replica.old && replica.lag_seconds() > timeout => {
                     "streaming sync"
                 }
                 // One that is sent a file holds nobody up.
