@@ -24,6 +24,8 @@ use crate::{log_verbose, log_warning, sys};
 const READ_BUFFER: usize = 16 << 10;
 /// Replies are sent before the batch is done once there are this many bytes of them.
 const FLUSH_AT: usize = 64 << 10;
+/// How long replies may be held back while the client waits for replicas in the command behind them.
+const HOLD: Duration = Duration::from_millis(1);
 /// A reply buffer above this size is given back after use.
 const KEEP_REPLY: usize = 64 << 10;
 /// A silent connection gives its buffers back after this many milliseconds.
@@ -184,6 +186,10 @@ impl Connection {
                 return Turn::Idle;
             }
             self.parked = false;
+            // On a thread of its own nobody looks after what has been held back.
+            if place == Place::Own && !self.flush() {
+                return Turn::Closed;
+            }
             if let Err(turn) = self.end_wait() {
                 return turn;
             }
@@ -219,6 +225,20 @@ impl Connection {
     /// Whether such a wait is over, so that the client is to have its turn.
     pub fn is_wait_over(&self) -> bool {
         self.session.is_wait_over()
+    }
+
+    /// Whether replies from before such a wait have been held back for so long that they are to go
+    /// without its own. Most replicas answer sooner, and one packet serves for all.
+    pub fn is_held_too_long(&self, now: Instant) -> bool {
+        !self.out.is_empty() && now.saturating_duration_since(self.last_active) >= HOLD
+    }
+
+    /// Sends such replies.
+    pub fn send_held(&mut self) -> Turn {
+        match self.flush() {
+            true => Turn::Idle,
+            false => Turn::Closed,
+        }
     }
 
     /// Whether its replies wait for [`Connection::resume`].
@@ -357,7 +377,9 @@ impl Connection {
 
     /// Sends the replies, and says what is to come of the turn.
     fn conclude(&mut self, step: Turn) -> Turn {
-        if !self.flush() || self.session.close || self.session.client.has(CLOSE_ASAP) {
+        // What a client that waits has been told already may go with what it waits for.
+        let held = self.parked && self.session.mail.is_empty() && !self.waits_for_disk();
+        if !(held || self.flush()) || self.session.close || self.session.client.has(CLOSE_ASAP) {
             return Turn::Closed;
         }
         if step == Turn::Served && self.over_query_limit() {
@@ -476,15 +498,17 @@ impl Connection {
 
     /// The command just carried out blocks: waits for its reply and sends it.
     fn wait(&mut self, place: Place) -> Result<(), Turn> {
+        if place == Place::Shared {
+            // Earlier replies may wait a moment for this one: see `Connection::is_held_too_long`.
+            self.publish();
+            self.parked = true;
+            return Err(Turn::Served);
+        }
         // Earlier replies do not wait for this one.
         if !self.flush() {
             return Err(Turn::Closed);
         }
         self.publish();
-        if place == Place::Shared {
-            self.parked = true;
-            return Err(Turn::Served);
-        }
         self.end_wait()
     }
 

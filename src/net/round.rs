@@ -208,6 +208,7 @@ impl<'r> Members<'r> {
         if !ready && !parked {
             return 0;
         }
+        let now = parked.then(Instant::now);
         let (mut served, mut deferred) = (0, false);
         // Downwards, because a connection that leaves is replaced by the last one.
         for at in (0..self.connections.len()).rev() {
@@ -218,6 +219,10 @@ impl<'r> Members<'r> {
             };
             if !its_turn {
                 self.parked += usize::from(connection.is_parked());
+                if connection.is_parked() && now.is_some_and(|now| connection.is_held_too_long(now))
+                {
+                    self.serve(at, Connection::send_held);
+                }
             } else {
                 match self.serve(at, |connection| connection.turn(Place::Shared)) {
                     Some(Turn::Deferred) => deferred = true,

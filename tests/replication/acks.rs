@@ -1,11 +1,14 @@
 //! WAIT, WAITAOF, and writes that need replicas.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::array;
 use crate::link::RawReplica;
 use crate::nodes::{field, node, replica_of};
-use crate::support::{Client, REPLY_TIMEOUT, Server, error, eventually, oracle, simple};
+use crate::support::{
+    Client, REPLY_TIMEOUT, Server, Value, encode, error, eventually, oracle, simple,
+};
 
 const NOREPLICAS: &str = "NOREPLICAS Not enough good replicas to write.";
 
@@ -184,6 +187,40 @@ fn real_replicas() {
     let unblocked = "UNBLOCKED force unblock from blocking operation, instance state changed \
                      (master -> replica?)";
     assert_eq!(client.recv(), error(unblocked));
+}
+
+/// What a client has been told before it waits may be sent a moment later, together with what it
+/// waits for; but no later, however long it waits, and whatever others do meanwhile.
+#[test]
+fn earlier_replies_do_not_wait_for_replicas() {
+    let server = node(&[]);
+    let over = AtomicBool::new(false);
+    let mut replies = Vec::new();
+    std::thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| {
+                let mut busy = server.client();
+                let start = Instant::now();
+                while !over.load(Ordering::Relaxed) && start.elapsed() < 4 * REPLY_TIMEOUT {
+                    busy.run("PING");
+                }
+            });
+        }
+        for round in 0..20 {
+            let mut client = server.client();
+            // So that it is served by the thread that serves the busy ones.
+            for _ in 0..round * 5 {
+                client.run("PING");
+            }
+            let mut both = encode(&["SET", "a", "1"]);
+            both.extend(encode(&["WAIT", "1", "600000"]));
+            client.write(&both);
+            replies.push(client.try_recv());
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+    let ok = |reply: &Option<Value>| *reply == Some(simple("OK"));
+    assert!(replies.iter().all(ok), "{replies:?}");
 }
 
 /// WAITAOF counts files that are synced: our own, and those of replicas.
