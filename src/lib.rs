@@ -25,7 +25,8 @@
 //! unlocks. Between `MULTI` and `EXEC` it queues instead, and `EXEC` takes the locks of all at once.
 //! The handler reaches keys through [`command::Keyspace`] and writes its reply through
 //! [`resp::Reply`]. When the input holds no further complete request, the replies leave in one
-//! write; with `appendfsync always`, once the disk has what they promise.
+//! write; with `appendfsync always`, once the disk has what they promise. [`tour`] walks the whole way
+//! with one `SET` and one `BLPOP`.
 //!
 //! # Threads
 //!
@@ -50,6 +51,7 @@ pub mod server;
 pub mod store;
 #[allow(unsafe_code)]
 pub mod sys;
+pub mod tour;
 pub mod types;
 pub mod util;
 
