@@ -20,6 +20,7 @@ pub mod quoting;
 // Random numbers, seeds and ids.
 pub mod random;
 // SHA-1.
+mod sha;
 pub mod sha1;
 pub mod sha256;
 // The keyed hash of keys.

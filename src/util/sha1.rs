@@ -1,44 +1,26 @@
 //! SHA-1, for the digests of `DEBUG DIGEST`, where its weakness against collisions does not
 //! matter. Written after FIPS 180-4.
 
+use super::sha::{self, BLOCK};
+
 /// Bytes of a digest.
 pub const SIZE: usize = 20;
-/// Bytes that are worked in at a time.
-const BLOCK: usize = 64;
 
 /// A SHA-1 digest.
 pub type Digest = [u8; SIZE];
 
+/// The state before the first block.
+const START: [u32; 5] = [
+    0x6745_2301,
+    0xefcd_ab89,
+    0x98ba_dcfe,
+    0x1032_5476,
+    0xc3d2_e1f0,
+];
+
 /// The digest of `bytes`.
 pub fn sha1(bytes: &[u8]) -> Digest {
-    let mut state = [
-        0x6745_2301,
-        0xefcd_ab89,
-        0x98ba_dcfe,
-        0x1032_5476,
-        0xc3d2_e1f0,
-    ];
-    let (blocks, rest) = bytes.as_chunks::<BLOCK>();
-    for block in blocks {
-        work_in(&mut state, block);
-    }
-    // Behind the message comes a one bit, then zeros, then its length in bits in the last eight
-    // bytes of a block; where the rest leaves no room for that, of one block more.
-    let mut last = [0; BLOCK];
-    last[..rest.len()].copy_from_slice(rest);
-    last[rest.len()] = 0x80;
-    if rest.len() >= BLOCK - 8 {
-        work_in(&mut state, &last);
-        last = [0; BLOCK];
-    }
-    let bits = (bytes.len() as u64).wrapping_mul(8);
-    last[BLOCK - 8..].copy_from_slice(&bits.to_be_bytes());
-    work_in(&mut state, &last);
-    let mut digest = [0; SIZE];
-    for (bytes, word) in digest.as_chunks_mut::<4>().0.iter_mut().zip(state) {
-        *bytes = word.to_be_bytes();
-    }
-    digest
+    sha::digest(START, bytes, work_in)
 }
 
 /// Changes the state by one block.
@@ -75,11 +57,7 @@ fn work_in(state: &mut [u32; 5], block: &[u8; BLOCK]) {
 
 /// A digest as 40 lower-case hexadecimal digits.
 pub fn hex(digest: &Digest) -> String {
-    let digit = |value: u8| char::from(b"0123456789abcdef"[usize::from(value)]);
-    digest
-        .iter()
-        .flat_map(|&byte| [digit(byte >> 4), digit(byte & 15)])
-        .collect()
+    sha::hex(digest).map(char::from).collect()
 }
 
 #[cfg(test)]

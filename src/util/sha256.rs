@@ -1,9 +1,9 @@
 //! SHA-256, for the digests of passwords in access control lists. Written after FIPS 180-4.
 
+use super::sha::{self, BLOCK};
+
 /// Bytes of a digest.
 pub const SIZE: usize = 32;
-/// Bytes that are worked in at a time.
-const BLOCK: usize = 64;
 
 /// A SHA-256 digest.
 pub type Digest = [u8; SIZE];
@@ -35,28 +35,7 @@ const ROUNDS: [u32; 64] = [
 
 /// The digest of `bytes`.
 pub fn sha256(bytes: &[u8]) -> Digest {
-    let mut state = START;
-    let (blocks, rest) = bytes.as_chunks::<BLOCK>();
-    for block in blocks {
-        work_in(&mut state, block);
-    }
-    // Behind the message comes a one bit, then zeros, then its length in bits in the last eight
-    // bytes of a block; where the rest leaves no room for that, of one block more.
-    let mut last = [0; BLOCK];
-    last[..rest.len()].copy_from_slice(rest);
-    last[rest.len()] = 0x80;
-    if rest.len() >= BLOCK - 8 {
-        work_in(&mut state, &last);
-        last = [0; BLOCK];
-    }
-    let bits = (bytes.len() as u64).wrapping_mul(8);
-    last[BLOCK - 8..].copy_from_slice(&bits.to_be_bytes());
-    work_in(&mut state, &last);
-    let mut digest = [0; SIZE];
-    for (bytes, word) in digest.as_chunks_mut::<4>().0.iter_mut().zip(state) {
-        *bytes = word.to_be_bytes();
-    }
-    digest
+    sha::digest(START, bytes, work_in)
 }
 
 /// Changes the state by one block.
@@ -99,9 +78,8 @@ fn work_in(state: &mut [u32; 8], block: &[u8; BLOCK]) {
 /// A digest as 64 lower-case hexadecimal digits.
 pub fn hex(digest: &Digest) -> [u8; 2 * SIZE] {
     let mut text = [0; 2 * SIZE];
-    for (pair, byte) in text.as_chunks_mut::<2>().0.iter_mut().zip(digest) {
-        let digit = |value: u8| b"0123456789abcdef"[usize::from(value)];
-        *pair = [digit(byte >> 4), digit(byte & 15)];
+    for (digit, shown) in text.iter_mut().zip(sha::hex(digest)) {
+        *digit = shown;
     }
     text
 }
