@@ -205,6 +205,7 @@ impl Waiter {
         // Where nothing is taken for it, nothing is lost with a client that has gone.
         let gone = || self.wanted.kind().is_some() && sys::peer_gone(&self.client.socket);
         if self.client.has(CLOSE_ASAP) || gone() {
+            self.client.set(BLOCKED, false);
             *state = State::Ended(End::Gone);
             self.wake(state);
             return true;

@@ -72,6 +72,8 @@ struct State {
     last: [u64; 2],
     /// Cuts and refusals that were carried out as planned.
     faults: u64,
+    /// How often everything has been closed.
+    closed: u64,
     /// Nothing goes through any connection.
     stalled: bool,
     over: bool,
@@ -144,7 +146,10 @@ impl Proxy {
 
     /// Closes every connection.
     pub fn cut(&self) {
-        let open = std::mem::take(&mut self.shared.lock().open);
+        let mut state = self.shared.lock();
+        state.closed += 1;
+        let open = std::mem::take(&mut state.open);
+        drop(state);
         for streams in open.values() {
             close(streams);
         }
@@ -197,7 +202,7 @@ fn close(streams: &[TcpStream; 2]) {
 }
 
 fn accept(shared: &Arc<Shared>, client: TcpStream) {
-    let (number, plan) = {
+    let (number, plan, closed) = {
         let mut state = shared.lock();
         let number = state.accepted;
         state.accepted += 1;
@@ -205,7 +210,7 @@ fn accept(shared: &Arc<Shared>, client: TcpStream) {
         let plan = state.planner.as_mut().map(|planner| planner(number));
         let plan = plan.unwrap_or_default();
         state.faults += u64::from(plan.refuse);
-        (number, plan)
+        (number, plan, state.closed)
     };
     let target = shared.target.load(Ordering::SeqCst);
     if plan.refuse {
@@ -223,7 +228,13 @@ fn accept(shared: &Arc<Shared>, client: TcpStream) {
     let (Ok(up), Ok(down), Ok(both)) = (pair(), pair(), pair()) else {
         return;
     };
-    shared.lock().open.insert(number, both);
+    let mut state = shared.lock();
+    if state.closed != closed {
+        // Everything has been closed meanwhile, this one included.
+        return;
+    }
+    state.open.insert(number, both);
+    drop(state);
     let [up_from, up_to] = up;
     let [down_to, down_from] = down;
     for (way, from, to, fault) in [
