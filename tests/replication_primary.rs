@@ -169,6 +169,10 @@ fn replicas(client: &mut Client) -> usize {
         .count()
 }
 
+fn set(client: &mut Client, option: &str, value: &str) {
+    assert_eq!(client.cmd(&["CONFIG", "SET", option, value]), simple("OK"));
+}
+
 fn int(value: i64) -> Value {
     Value::Int(value)
 }
@@ -286,7 +290,10 @@ fn a_copy_on_its_way_to_the_disk_is_shared() {
     }
     // A plain save is not one that a replica can join.
     client.run("CONFIG SET rdb-key-save-delay 20000");
-    client.run("BGSAVE");
+    // They have the copy a moment before it is over.
+    eventually("a save begins", SOON, || {
+        client.run("BGSAVE") == simple("Background saving started")
+    });
     let mut three = Replica::introduced(&server, &[]);
     three.send(&["PSYNC", "?", "-1"]);
     server.wait_log("Can't attach the replica to the current BGSAVE.");
@@ -448,8 +455,10 @@ fn wait_counts_who_has_acknowledged() {
     let mut one = Replica::follow(&server);
     let mut two = Replica::follow(&server);
     // Whoever has written nothing waits for nothing.
+    eventually("both follow", SOON, || {
+        server.client().run("WAIT 2 1") == int(2)
+    });
     let mut idle = server.client();
-    eventually("both follow", SOON, || idle.run("WAIT 2 1") == int(2));
     client.run("SET a 1");
     client.send(&["WAIT", "2", "0"]);
     for replica in [&mut one, &mut two] {
@@ -469,7 +478,21 @@ fn wait_counts_who_has_acknowledged() {
     one.ack(offset);
     assert_eq!(client.recv(), int(1));
     assert_eq!(client.run("WAIT 1 0"), int(1));
+    assert_eq!(idle.run("WAIT 2 0"), int(2));
+    // What somebody has seen, others may have written.
+    assert_eq!(idle.run("GET a"), "2");
+    idle.send(&["WAIT", "1", "0"]);
+    assert_eq!(one.next(), "REPLCONF GETACK *");
+    let offset = one.offset;
+    assert_eq!(one.next(), "REPLCONF GETACK *");
+    one.ack(offset);
+    assert_eq!(idle.recv(), int(1));
 
+    let offset = one.offset;
+    one.ack(offset);
+    eventually("that has come", SOON, || {
+        server.info("replication")["slave0"].contains(&format!(",offset={offset},"))
+    });
     client.run("MULTI");
     client.run("SET a 3");
     client.run("WAIT 2 0");
@@ -537,7 +560,10 @@ fn waitaof_asks_replicas_for_their_disks() {
     let offset = replica.offset.to_string();
     replica.send(&["REPLCONF", "ACK", &offset]);
     assert_eq!(client.run("WAIT 1 0"), int(1));
+    // By now it has been asked, which is a part of the stream as well.
     client.send(&["WAITAOF", "1", "1", "0"]);
+    assert_eq!(replica.next(), "REPLCONF GETACK *");
+    let offset = replica.offset.to_string();
     replica.send(&["REPLCONF", "ACK", &offset, "FACK", &offset]);
     assert_eq!(client.recv(), Value::Array(vec![int(1), int(1)]));
 }
@@ -572,6 +598,55 @@ fn a_replica_that_does_not_read_is_closed_at_its_limit() {
     }
     eventually("it is closed", SOON, || replicas(&mut client) == 0);
     server.wait_log("closed for overcoming of output buffer limits");
+}
+
+#[test]
+fn a_replica_is_closed_at_once_when_too_much_is_written() {
+    let server = start(
+        "--client-output-buffer-limit replica 10mb 0 0 --repl-backlog-size 16kb --repl-diskless-sync-delay 1000",
+    );
+    let mut client = server.client();
+    let _replica = Replica::follow(&server);
+    let value = "x".repeat(60 << 20);
+    client.cmd(&["SET", "a", &value]);
+    assert_eq!(replicas(&mut client), 0);
+    // A limit that comes later counts as well, and one of nothing is none.
+    set(&mut client, "client-output-buffer-limit", "replica 0 0 0");
+    let _replica = Replica::follow(&server);
+    client.cmd(&["SET", "a", &value]);
+    assert_eq!(replicas(&mut client), 1);
+    set(
+        &mut client,
+        "client-output-buffer-limit",
+        "replica 10mb 0 0",
+    );
+    client.run("SET a 1");
+    assert_eq!(replicas(&mut client), 0);
+}
+
+#[test]
+fn a_copy_says_which_version_it_needs() {
+    let server = start("--repl-diskless-sync-delay 0");
+    let mut client = server.client();
+    let head = || {
+        let mut replica = Replica::introduced(&server, &["eof", "psync2"]);
+        replica.send(&["PSYNC", "?", "-1"]);
+        replica.full_answer();
+        let copy = replica.copy();
+        String::from_utf8_lossy(&copy[..9]).into_owned()
+    };
+    client.run("HSET h f v g w");
+    assert_eq!(head(), "REDIS0010");
+    client.run("HEXPIRE h 1000 FIELDS 1 f");
+    assert_eq!(head(), "REDIS0012");
+    client.run("HPERSIST h FIELDS 1 f");
+    assert_eq!(head(), "REDIS0010");
+    client.run("HEXPIRE h 1000 FIELDS 1 f");
+    client.run("COPY h i");
+    client.run("DEL h");
+    assert_eq!(head(), "REDIS0012");
+    client.run("FLUSHALL");
+    assert_eq!(head(), "REDIS0010");
 }
 
 #[test]
@@ -611,6 +686,33 @@ fn the_last_replica_to_go_ends_a_copy() {
     eventually("it has ended", SOON, || {
         server.info_int("rdb_bgsave_in_progress") == 0
     });
+}
+
+#[test]
+fn a_file_that_nobody_waits_for_is_not_made() {
+    let server =
+        start("--repl-diskless-sync no --rdb-key-save-delay 100000 --enable-debug-command yes");
+    let mut client = server.client();
+    client.run("DEBUG POPULATE 1000");
+    let is_saving = || server.info_int("rdb_bgsave_in_progress") == 1;
+    let ask = || {
+        let mut replica = Replica::introduced(&server, &["psync2"]);
+        replica.send(&["PSYNC", "?", "-1"]);
+        replica.full_answer();
+        replica
+    };
+    let (one, two) = (ask(), ask());
+    assert!(is_saving());
+    drop(one);
+    eventually("one is gone", SOON, || replicas(&mut client) == 1);
+    assert!(is_saving());
+    drop(two);
+    eventually("it has ended", SOON, || !is_saving());
+    // What would be saved anyway goes on.
+    set(&mut client, "save", "3600 1");
+    drop(ask());
+    eventually("it is gone", SOON, || replicas(&mut client) == 0);
+    assert!(is_saving());
 }
 
 #[test]

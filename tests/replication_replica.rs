@@ -498,8 +498,10 @@ fn what_there_is_can_be_read_until_all_has_come() {
     });
     assert_eq!(server.info("persistence")["loading"], "0");
     assert_eq!(get(&server, "k"), "old");
-    let refused = server.client().run("REPLICAOF NO ONE");
-    assert!(refused.error().starts_with("LOADING"), "{refused:?}");
+    for line in ["REPLICAOF NO ONE", "CONFIG SET appendonly no"] {
+        let refused = server.client().run(line);
+        assert!(refused.error().starts_with("LOADING"), "{refused:?}");
+    }
     // The snapshot ends too early: nothing has happened.
     drop(link);
     let (mut link, asked) = primary.greet();
@@ -521,6 +523,90 @@ fn what_there_is_can_be_read_until_all_has_come() {
     });
     let refused = server.client().run("GET k");
     assert!(refused.error().starts_with("LOADING"), "{refused:?}");
+}
+
+#[test]
+fn what_there_is_can_be_gone_on_with_until_all_has_come() {
+    for diskless in ["disabled", "swapdb"] {
+        let (first, second) = (Primary::start(), Primary::start());
+        let server = first.followed(&["--repl-diskless-load", diskless]);
+        let mut link = first.copy(5, &snapshot(None, &[("k", "old")]));
+        link.write(&command("SET l 1"));
+        holds(&server, "l", "1");
+        let offset = link.getack() + GETACK.len() as u64;
+        second.follow(&server);
+        let (mut link, asked) = second.greet();
+        assert_eq!(asked, ["PSYNC", ID, &(offset + 1).to_string()]);
+        let rdb = snapshot(None, &[("k", "new")]);
+        link.say(&format!("+FULLRESYNC {OTHER} 50\r\n${}\r\n", rdb.len()));
+        link.write(&rdb[..20]);
+        server.wait_log("receiving");
+        drop(link);
+        let (link, asked) = second.greet();
+        assert_eq!(asked, ["PSYNC", ID, &(offset + 1).to_string()]);
+        drop(link);
+        first.follow(&server);
+        let (mut link, asked) = first.greet();
+        assert_eq!(asked, ["PSYNC", ID, &(offset + 1).to_string()]);
+        link.say("+CONTINUE\r\n");
+        link.write(&command("SET l 2"));
+        holds(&server, "l", "2");
+        assert_eq!(get(&server, "k"), "old");
+        // With a data set of its own, that is over.
+        second.follow(&server);
+        let (mut link, _) = second.greet();
+        let at = rdb.len() - 16;
+        let damaged = [&rdb[..at], &[0xf0], &rdb[at + 1..]].concat();
+        link.say(&format!("+FULLRESYNC {OTHER} 50\r\n${}\r\n", damaged.len()));
+        link.write(&damaged);
+        let (_, asked) = second.greet();
+        assert_eq!(asked[1] == "?", diskless == "disabled", "{asked:?}");
+    }
+}
+
+#[test]
+fn an_error_in_the_stream_may_be_the_end() {
+    for (behaviour, read_only, ends) in [
+        ("ignore", "yes", false),
+        ("panic-on-replicas", "no", false),
+        ("panic-on-replicas", "yes", true),
+        ("panic", "yes", true),
+    ] {
+        let primary = Primary::start();
+        let mut server = primary.followed(&[
+            "--propagation-error-behavior",
+            behaviour,
+            "--replica-read-only",
+            read_only,
+        ]);
+        let mut link = primary.copy(0, &snapshot(None, &[("k", "v")]));
+        link.write(&command("RPUSH k w"));
+        if !ends {
+            link.write(&command("SET done 1"));
+            holds(&server, "done", "1");
+            continue;
+        }
+        assert!(!server.wait_exit().success());
+        server.wait_log(
+            "Guru Meditation: This replica panicked sending an error to its master after processing the command 'rpush'",
+        );
+    }
+}
+
+#[test]
+fn what_the_primary_does_is_counted_when_it_is_seen() {
+    let primary = Primary::start();
+    let server = primary.followed(&[]);
+    let mut link = primary.copy(0, &snapshot(None, &[]));
+    up(&server);
+    let mut c = server.client();
+    for round in 1..500 {
+        link.write(&command("INCR n"));
+        while c.run("GET n") != round.to_string() {}
+        let stats = support::info(&mut c, "commandstats");
+        let incr = stats.get("cmdstat_incr").cloned().unwrap_or_default();
+        assert!(incr.starts_with(&format!("calls={round},")), "{incr}");
+    }
 }
 
 #[test]

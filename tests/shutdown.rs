@@ -342,6 +342,61 @@ fn a_refused_shutdown_leaves_everything_as_it_was() {
     assert_eq!(server.client().run("GET a"), "2");
 }
 
+/// Behind the moment of which everything is saved nothing changes; whoever wants to write then waits for
+/// whether the server lives on.
+#[test]
+fn who_writes_while_everything_is_saved_waits_for_how_that_ends() {
+    if oracle() {
+        return;
+    }
+    let mut server = Server::with(&["--rdb-key-save-delay", "20000"]);
+    let mut c = server.client();
+    for number in 0..20 {
+        c.run(&format!("SET key:{number} 1"));
+    }
+    let obstacle = server.dir().join("dump.rdb/in");
+    fs::create_dir_all(&obstacle).expect("create a directory");
+    for round in 1..=2 {
+        let mut ender = server.client();
+        ender.send(&["SHUTDOWN", "SAVE"]);
+        eventually("it is being saved", LONG, || {
+            let begun = "Saving the final RDB snapshot before exiting.";
+            server.log().matches(begun).count() == round
+        });
+        let (mut writer, mut several, mut reader) =
+            (server.client(), server.client(), server.client());
+        writer.send(&["INCR", "a"]);
+        for line in ["MULTI", "INCR b", "GET b"] {
+            several.run(line);
+        }
+        several.send(&["EXEC"]);
+        assert_eq!(reader.run("GET key:1"), "1");
+        assert_eq!(reader.run("PING"), support::simple("PONG"));
+        let refusal = error("ERR Errors trying to SHUTDOWN. Check logs.");
+        assert_eq!(ender.recv(), refusal);
+        let round = round as i64;
+        assert_eq!(writer.recv(), round);
+        let both = Value::Array(vec![Value::Int(round), round.to_string().into()]);
+        assert_eq!(several.recv(), both);
+    }
+    // And when it does not, there is no reply.
+    fs::remove_dir_all(server.dir().join("dump.rdb")).expect("remove a directory");
+    c.send(&["SHUTDOWN", "SAVE"]);
+    eventually("it is being saved", LONG, || {
+        let begun = "Saving the final RDB snapshot before exiting.";
+        server.log().matches(begun).count() == 3
+    });
+    // The moment may not have come yet.
+    let mut writer = server.client();
+    writer.send(&["INCR", "a"]);
+    assert!(server.wait_exit().success());
+    let reply = writer.try_recv();
+    server.add_arguments(&["--rdb-key-save-delay", "0"]);
+    server.restart();
+    let expected = if reply.is_some() { "3" } else { "2" };
+    assert_eq!(server.client().run("GET a"), expected);
+}
+
 /// Clients that close, or send half of something, while they wait for the disk.
 #[test]
 fn clients_that_die_while_they_wait_for_the_disk() {

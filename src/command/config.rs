@@ -14,6 +14,7 @@ use super::{Args, Ctx, Outcome};
 use crate::persist::aof::files::State;
 use crate::server::config::{Caller, OptId, id};
 use crate::server::logger::{self, Level};
+use crate::server::replication::replicas;
 use crate::server::rewriting;
 use crate::server::{Server, acl};
 use crate::sys;
@@ -106,7 +107,7 @@ fn config_set(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
         .collect();
     let caller = Caller {
         local: c.session.client.address.loopback,
-        ..Caller::default()
+        loading: c.server.loading.is_active(),
     };
     let (server, in_transaction) = (c.server, c.db.in_transaction);
     let result = server.config.set(&pairs, caller, &mut |option| {
@@ -138,6 +139,8 @@ fn apply(server: &Arc<Server>, option: OptId, in_transaction: bool) -> Result<()
     } else if option == id::REPL_BACKLOG_SIZE {
         let limit = server.config.memory(id::REPL_BACKLOG_SIZE);
         server.log.set_stream_limit(limit as usize);
+    } else if option == id::CLIENT_OUTPUT_BUFFER_LIMIT {
+        replicas::set_hard_limit(server);
     } else if option == id::AOF_TIMESTAMP_ENABLED {
         let yes = server.config.bool(id::AOF_TIMESTAMP_ENABLED);
         server.log.set_annotations(yes);
@@ -200,7 +203,7 @@ fn switch_aof(server: &Arc<Server>) -> Result<(), String> {
 /// `CONFIG RESETSTAT`
 fn config_resetstat(c: &mut Ctx<'_>, _: &mut Args<'_>) -> Outcome {
     // What this session has counted so far is to be forgotten as well.
-    c.server.stats.pour(&mut c.session.tally);
+    c.settle_counts();
     c.server.stats.reset();
     c.server.lazyfree.forget_freed();
     let (saving, aof) = (&c.server.saving, &c.server.aof);

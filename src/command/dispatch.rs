@@ -12,8 +12,8 @@ use super::error::{self, Error, Outcome};
 use super::monitor;
 use super::session::{Clock, Replies, Session};
 use super::spec::{
-    DENYOOM, Flags, LOADING, Locking, MAY_REPLICATE, NO_ASYNC_LOADING, NO_AUTH, NO_MULTI, NOSCRIPT,
-    PROTECTED, PUBSUB, READONLY, STALE, Scope, WRITE,
+    ADMIN, DENYOOM, Flags, LOADING, Locking, MAY_REPLICATE, NO_ASYNC_LOADING, NO_AUTH, NO_MULTI,
+    NOSCRIPT, PROTECTED, PUBSUB, READONLY, STALE, Scope, WRITE,
 };
 use super::table::{Keys, Row, table};
 use super::{Args, Ctx, Keyspace, Pace, permissions, tracking, transactions};
@@ -21,10 +21,10 @@ use super::{blocking, flush, slowlog};
 use crate::log_warning;
 use crate::resp::Reply;
 use crate::server::client::{BLOCKED, CLOSE_ASAP, Client, MONITOR, REPLICA, SUBSCRIBED};
-use crate::server::config::{Caller, id};
+use crate::server::config::{Caller, id, replication};
 use crate::server::log::Followed;
 use crate::server::replication::LinkState;
-use crate::server::{Server, histogram};
+use crate::server::{Server, histogram, logger};
 use crate::store::{Locks, Store, shard_of};
 
 /// How often a client that waits for the end of a pause is checked for being there.
@@ -133,11 +133,14 @@ pub fn execute(
         break match run(server, session, out, row, args, place) {
             // Whatever it looked at, it starts over.
             Ok(Step::NeedsOwnThread) if place == Place::Shared => return Step::NeedsOwnThread,
-            // A pause has begun before it had its locks.
-            Ok(Step::NeedsOwnThread) => match wait_for_pause(server, session, may_write) {
-                true => continue,
-                false => return Step::Gone,
-            },
+            // A pause has begun before it had its locks, or the server is about to end.
+            Ok(Step::NeedsOwnThread) => {
+                let held = may_write || server.sealed.load(Ordering::Relaxed);
+                match wait_for_pause(server, session, held) {
+                    true => continue,
+                    false => return Step::Gone,
+                }
+            }
             Ok(step) => (step, Ok(())),
             Err(Stop::Refused(error)) => return reject(server, session, out, row, error),
             Err(Stop::Failed(error)) => (Step::Done, Err(error)),
@@ -182,6 +185,14 @@ fn demands(session: &Session, row: &Row) -> (bool, bool) {
         }
     }
     (flags.has(WRITE.or(MAY_REPLICATE)), slow)
+}
+
+/// Whether a command does nothing but look at keys: an `EXEC` if its commands do not.
+fn only_reads(session: &Session, row: &Row) -> bool {
+    match row.name == "exec" {
+        true => !queued_flags(session).has(WRITE.or(MAY_REPLICATE).or(ADMIN)),
+        false => row.spec.flags.has(READONLY) && !row.spec.flags.has(MAY_REPLICATE),
+    }
 }
 
 /// Whether pauses hold for what a session asks for. Those of a replica have to do with the stream,
@@ -340,6 +351,12 @@ pub(super) fn fail(
             error.as_bytes().escape_ascii(),
             row.map_or("<unknown>", |row| &row.name)
         );
+        if server.config.int(id::PROPAGATION_ERROR_BEHAVIOR) == replication::PANIC_ON_ERRORS {
+            logger::give_up(&format!(
+                "This server panicked sending an error to its AOF-loading-client after processing the command '{}'",
+                row.map_or("<unknown>", |row| &row.name)
+            ));
+        }
     }
     out.error(error.as_bytes());
     server.stats.error(error.as_bytes());
@@ -404,6 +421,8 @@ fn run(
         }
     }
     let looks = !db.locks.holds_none() || row.spec.flags.has(WRITE.or(READONLY));
+    // A later WAIT means what the client sees as well, all of which is in the log by now.
+    let seen = server.log.is_on().then(|| server.log.seen_position());
     let before = db.begin_effects(row, args);
     let mut ctx = Ctx {
         server,
@@ -469,8 +488,13 @@ fn run(
         // Its memory serves the next command.
         mine.raw = spent.raw;
     }
-    if let Some(logged) = db.effects.logged {
+    if server.log.is_overdue() {
+        server.replication.replicas.watch_output(server);
+    }
+    if let Some(logged) = db.effects.logged.or(seen) {
         session.logged = logged;
+    }
+    if let Some(logged) = db.effects.logged {
         session.uncommitted = logged.file;
     } else if server.aof.is_always()
         && !session.feeder
@@ -488,9 +512,9 @@ fn run(
 
 /// What no longer holds, now that the command has its locks, under which it does not change any more.
 fn recheck(server: &Server, session: &Session, row: &Row) -> Option<Result<Step, Stop>> {
-    if server.sealed.load(Ordering::Relaxed) {
-        // What has been saved is what remains.
-        return Some(Ok(Step::Gone));
+    if server.sealed.load(Ordering::Relaxed) && !only_reads(session, row) {
+        // What has been saved is what remains, unless the end is called off.
+        return Some(Ok(Step::NeedsOwnThread));
     }
     if server.loading.is_active() && !may_run_while_loading(server, session, row) {
         return Some(Err(Stop::Refused(IS_LOADING)));

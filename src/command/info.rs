@@ -93,7 +93,7 @@ impl Section {
 /// `INFO [section ...]`
 fn info(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
     // What this session has counted in the batch so far is to be seen as well.
-    c.server.stats.pour(&mut c.session.tally);
+    c.settle_counts();
     let wanted: Vec<&Section> = SECTIONS
         .iter()
         .filter(|section| match args.len() {

@@ -158,7 +158,7 @@ fn latency_doctor(c: &mut Ctx<'_>, _: &mut Args<'_>) -> Outcome {
 /// `LATENCY HISTOGRAM [command ...]`: of a container all subcommands; names that are unknown, and
 /// commands that have not been called, are left out.
 fn latency_histogram(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
-    c.server.stats.pour(&mut c.session.tally);
+    c.settle_counts();
     let mut rows: Vec<&Row> = Vec::new();
     if args.len() == 2 {
         rows.extend(&table().rows);

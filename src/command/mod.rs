@@ -113,6 +113,18 @@ pub struct Ctx<'a> {
     pub pace: Pace,
 }
 
+impl Ctx<'_> {
+    /// Has the statistics tell of everything that the client can have seen: what this session has
+    /// counted in the batch so far, and on a replica what its primary's commands have.
+    fn settle_counts(&mut self) {
+        self.server.stats.pour(&mut self.session.tally);
+        // What a transaction has locked may be what they wait for.
+        if !self.db.in_transaction {
+            self.server.replication.turns.wait();
+        }
+    }
+}
+
 /// Work on more elements than this is done on a thread of the client's own: about a millisecond.
 const LONG: usize = 20_000;
 

@@ -55,7 +55,7 @@ pub struct Session {
     pub tally: Tally,
     /// Messages that its commands have for clients, to be sent before their replies.
     pub mail: Mail,
-    /// What is behind the last effects of its commands in the log.
+    /// What is behind the last effects of its commands in the log, and behind what they have seen.
     pub logged: Position,
     /// The file's part of it for replies that have not been sent; 0 when all have.
     pub uncommitted: u64,

@@ -135,9 +135,6 @@ fn establish(server: &Arc<Server>, generation: u64, primary: &Primary) -> Option
             (server.log.stream_at().1.unwrap_or(0), false)
         }
         Agreed::Full(history) => {
-            if request.from.is_some() {
-                log_notice!("Discarding previously cached master state.");
-            }
             let Copied { db, ack } = transfer::run(&mut line, server, generation, history).ok()?;
             (db, ack)
         }

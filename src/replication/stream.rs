@@ -17,8 +17,9 @@ use crate::command::session::{Clock, Session};
 use crate::resp::{Args, Limits, Parsed, Parser, Reply};
 use crate::server::Server;
 use crate::server::client::CLOSE_ASAP;
-use crate::server::config::id;
+use crate::server::config::{id, replication};
 use crate::server::log::{Batch, Followed};
+use crate::server::logger;
 use crate::util::num::IntBuf;
 use crate::{log_warning, sys};
 
@@ -72,6 +73,7 @@ pub fn serve(server: &Arc<Server>, line: &mut Line, generation: u64, db: usize, 
     let lost = feeder.run(generation, ack);
     feeder.session.mail.deliver(server);
     server.stats.pour(&mut feeder.session.tally);
+    server.replication.turns.end();
     match server.replication.is_current(generation) && !server.is_stopping() {
         true => lost,
         false => Lost::Over,
@@ -91,9 +93,11 @@ impl Feeder<'_> {
             self.server.testing.stand_still();
             while read > 0 {
                 loop {
+                    self.server.replication.turns.begin();
                     match self.carry_out() {
                         Ok(more) => {
                             self.tell(generation);
+                            self.server.replication.turns.end();
                             if !more {
                                 break;
                             }
@@ -353,8 +357,21 @@ fn complain(server: &Server, reply: &[u8], name: &[u8]) {
     log_warning!(
         "== CRITICAL == This replica is sending an error to its master: '{}' after processing the command '{}'",
         String::from_utf8_lossy(text),
-        String::from_utf8_lossy(name)
-            .to_lowercase()
-            .escape_default()
+        shown(name)
     );
+    let config = &server.config;
+    if config.bool(id::REPLICA_READ_ONLY)
+        && config.int(id::PROPAGATION_ERROR_BEHAVIOR) != replication::IGNORE_ERRORS
+    {
+        logger::give_up(&format!(
+            "This replica panicked sending an error to its master after processing the command '{}'",
+            shown(name)
+        ));
+    }
+}
+
+/// The name of a command, for the log.
+fn shown(name: &[u8]) -> String {
+    let name = String::from_utf8_lossy(name).to_lowercase();
+    name.escape_default().to_string()
 }

@@ -39,8 +39,11 @@ pub const MARK: usize = 40;
 const SYNC_EVERY: u64 = 8 << 20;
 /// How often the primary is shown that the replica is there.
 const SIGN_EVERY: Duration = Duration::from_secs(1);
-/// How often the append only file is tried to be switched on again.
+/// How often the append only file is tried to be switched on again, and how long it takes until the
+/// next time.
 const TRIES: usize = 10;
+/// See [`TRIES`].
+const TRY_EVERY: Duration = Duration::from_secs(1);
 
 /// What a snapshot that is to come is like.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -121,8 +124,9 @@ pub fn run(
     generation: u64,
     history: Option<(String, u64)>,
 ) -> Result<Copied, Failed> {
+    // Until the new data set comes into its place, the old one is what it was: a point of a history
+    // that can be gone on with.
     note(server, generation, |state| {
-        state.resumable = false;
         state.link.state = LinkState::Transfer;
         state.link.transfer_total = 0;
         state.link.transfer_read = 0;
@@ -142,7 +146,7 @@ pub fn run(
     };
     log_notice!("MASTER <-> REPLICA sync: Finished with success");
     replacing::serve_waiting(server);
-    log_again(server);
+    log_again(server, generation);
     Ok(Copied {
         db,
         ack: matches!(announced, Announced::Marked(_)),
@@ -407,6 +411,8 @@ impl Transfer<'_> {
         let stream_db = match self.load_from_line(&target) {
             Ok(stream_db) => stream_db,
             Err(reason) => {
+                let read = self.server.replication.state().link.transfer_read;
+                log_warning!("Internal error in RDB reading offset {read} -> {reason}");
                 log_warning!(
                     "Failed trying to load the MASTER synchronization DB from socket: {reason}"
                 );
@@ -490,18 +496,23 @@ impl Transfer<'_> {
         log_notice!("MASTER <-> REPLICA sync: Flushing old data");
         // Whoever follows this server has what is about to go.
         server.replication.replicas.drop_all(server);
+        let mut known = false;
         let lazy = server.config.bool(id::REPLICA_LAZY_FLUSH);
-        replacing::empty(server, lazy, || {
+        let emptied = replacing::empty(server, lazy, || {
             let mut state = server.replication.state();
             if !server.replication.is_current(self.generation) {
                 return Err(Failed);
             }
-            state.resumable = false;
+            known = std::mem::take(&mut state.resumable);
             let limit = server.config.memory(id::REPL_BACKLOG_SIZE) as usize;
             let end = server.log.stream_end();
             server.log.follow(self.generation, end, false, limit);
             Ok(())
-        })
+        });
+        if known {
+            log_notice!("Discarding previously cached master state.");
+        }
+        emptied
     }
 
     /// Empties the databases again after half of a data set has come into them.
@@ -532,7 +543,9 @@ impl Transfer<'_> {
         state.id2 = NO_ID.to_owned();
         state.offset2 = -1;
         // Where the primary has no name for it, it cannot be asked for.
-        state.resumable = self.history.is_some();
+        if std::mem::replace(&mut state.resumable, self.history.is_some()) {
+            log_notice!("Discarding previously cached master state.");
+        }
         let limit = server.config.memory(id::REPL_BACKLOG_SIZE) as usize;
         server.log.follow(generation, offset, false, limit);
         server.log.set_stream_db(db);
@@ -617,7 +630,7 @@ fn open_temporary() -> Result<(File, Temporary), Failed> {
 }
 
 /// Begins to write the append only file again, if it is wanted, now that the data set is another.
-fn log_again(server: &Arc<Server>) {
+fn log_again(server: &Arc<Server>, generation: u64) {
     if !server.config.bool(id::APPENDONLY) {
         return;
     }
@@ -628,7 +641,11 @@ fn log_again(server: &Arc<Server>) {
         log_warning!(
             "Failed enabling the AOF after successful master synchronization! Trying it again in one second."
         );
-        std::thread::sleep(Duration::from_secs(1));
+        // With another role, it is the business of whoever takes that up.
+        let other = server.replication.wait_for_change(generation, TRY_EVERY);
+        if other || server.is_stopping() {
+            return;
+        }
     }
     log_warning!(
         "FATAL: this replica instance finished the synchronization with its master, but the AOF can't be turned on. Exiting now."

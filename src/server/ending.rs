@@ -228,6 +228,8 @@ fn write_all(server: &Server, manner: Manner) -> Result<(), Unwritten> {
         log_warning!("Writing initial AOF, can't exit");
         return Err(Unwritten);
     }
+    // Whoever writes behind the moment of which everything is saved waits for how that ends.
+    server.pause.start(Purpose::Shutdown, i64::MAX, Mode::Write);
     if server.saving.is_busy() {
         log_warning!("There is a child saving an .rdb or rewriting the AOF. Giving it up!");
         server.saving.cancel();

@@ -252,6 +252,20 @@ pub fn log_args(level: Level, message: fmt::Arguments<'_>) {
     LOGGER.log(level, message);
 }
 
+/// Ends the process, which cannot go on, as Redis does: the reason stands in the log where those who
+/// look after it find it, and the system is told that this is no orderly end.
+pub fn give_up(reason: &str) -> ! {
+    let rule = "------------------------------------------------";
+    log(Level::Warning, rule);
+    log(
+        Level::Warning,
+        "!!! Software Failure. Press left mouse button to continue",
+    );
+    log(Level::Warning, &format!("Guru Meditation: {reason}"));
+    log(Level::Warning, rule);
+    std::process::abort()
+}
+
 /// Logs the arrival of a signal at warning level, in the format that Redis
 /// keeps for it: `PID:signal-handler (UNIX-SECONDS) message`.
 pub fn log_signal(message: &str) {

@@ -100,6 +100,11 @@ impl Shard {
         old
     }
 
+    /// Whether there may be hashes whose fields have deadlines.
+    pub fn has_fields(&self) -> bool {
+        self.dbs.iter().any(|db| db.fields)
+    }
+
     /// When the next wheel slot of any database comes up.
     pub fn next_due(&self) -> Option<i64> {
         self.dbs.iter().filter_map(Db::next_due).min()
@@ -127,6 +132,8 @@ pub struct Db {
     /// Hashes whose fields had deadlines when the wheel was last built anew; it is not worth knowing
     /// at all times, for it only says how many items of the wheel are to be expected.
     hashes: usize,
+    /// Whether there may be hashes whose fields have deadlines: there has been one.
+    fields: bool,
     wheel: Option<Box<Wheel>>,
     /// What a snapshot has yet to read.
     pending: Option<Box<Pending>>,
@@ -139,6 +146,7 @@ impl Db {
             hasher,
             volatile: 0,
             hashes: 0,
+            fields: false,
             wheel: None,
             pending: None,
         }
@@ -248,12 +256,22 @@ impl Db {
         if before == Some(deadline) {
             return self.next_due();
         }
-        self.expect_fields(hash, deadline, now)
+        self.expect(hash, deadline, now)
     }
 
     /// Puts a key into the wheel because a field of its hash has this deadline. Returns when the
     /// sweeper has to look at it.
     pub fn expect_fields(&mut self, hash: u64, deadline: i64, now: i64) -> Option<i64> {
+        self.fields = true;
+        self.expect(hash, deadline, now)
+    }
+
+    /// Finds out whether there are still hashes whose fields have deadlines, if there have been any.
+    fn look_for_fields(&mut self) {
+        self.fields = self.fields && self.iter().any(|entry| entry.next_field().is_some());
+    }
+
+    fn expect(&mut self, hash: u64, deadline: i64, now: i64) -> Option<i64> {
         let wheel = self.wheel.get_or_insert_with(|| Box::new(Wheel::new(now)));
         wheel.insert(hash, deadline);
         self.prune_wheel();
@@ -344,6 +362,17 @@ impl Store {
         let mut keys = 0;
         self.each_shard(|_, shard| keys += shard.db(db).len());
         keys
+    }
+
+    /// Finds out, one shard at a time, where there are still hashes whose fields have deadlines, of
+    /// the places where there have been any. No lock must be held.
+    pub fn look_for_fields(&self) {
+        for shard in &self.shards {
+            if locks::shared(&shard.0).has_fields() {
+                let mut shard = locks::exclusive(&shard.0);
+                shard.dbs.iter_mut().for_each(Db::look_for_fields);
+            }
+        }
     }
 
     /// Tells the sweeper that a shard has a slot that comes up at `due`.

@@ -46,10 +46,12 @@ pub fn batch(random: &mut Random, length: usize, kind: Kind) -> Vec<Args> {
 }
 
 /// Whether this is a command of which Redis does not tell its replicas all that it does: `BITFIELD`
-/// makes a string longer also where `OVERFLOW FAIL` then has it change nothing.
+/// makes a string longer also where `OVERFLOW FAIL` then has it change nothing, and `PFADD` has added
+/// elements when it finds, at a later one, that the string is no proper HyperLogLog.
 pub fn untold(args: &[Vec<u8>]) -> bool {
-    args[0].eq_ignore_ascii_case(b"BITFIELD")
-        && args.iter().any(|arg| arg.eq_ignore_ascii_case(b"FAIL"))
+    let is = |name: &[u8]| args[0].eq_ignore_ascii_case(name);
+    is(b"PFADD") && args.len() > 3
+        || is(b"BITFIELD") && args.iter().any(|arg| arg.eq_ignore_ascii_case(b"FAIL"))
 }
 
 /// Writers that go on until they are told that it is over, also when their server is killed and

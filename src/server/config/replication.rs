@@ -23,6 +23,20 @@ pub const LOAD_IF_EMPTY: i64 = 1;
 /// Straight from the link, beside the old data set.
 pub const LOAD_AND_SWAP: i64 = 2;
 
+/// What an error of a command that a primary, or the log, has carried out means
+/// (`propagation-error-behavior`).
+pub const ON_PROPAGATION_ERROR: Names = &[
+    ("ignore", IGNORE_ERRORS),
+    ("panic", PANIC_ON_ERRORS),
+    ("panic-on-replicas", PANIC_ON_REPLICAS),
+];
+/// A line in the log.
+pub const IGNORE_ERRORS: i64 = 0;
+/// The end of the server.
+pub const PANIC_ON_ERRORS: i64 = 1;
+/// The end of a replica.
+pub const PANIC_ON_REPLICAS: i64 = 2;
+
 const fn before() -> usize {
     super::table::OWN.len() + STOCK.len() + LATER.len() + DISK.len()
 }
@@ -59,5 +73,6 @@ options! {
     REPL_BACKLOG_SIZE = "repl-backlog-size", memory(1, LONG_MAX), "1mb", MUTABLE, "Bytes of the log kept for partial resync";
     REPL_BACKLOG_TTL = "repl-backlog-ttl", int(0, LONG), "3600", MUTABLE, "Seconds the backlog is kept without replicas";
     MIN_REPLICAS_TO_WRITE = "min-replicas-to-write" | "min-slaves-to-write", int(0, INT_MAX), "0", MUTABLE, "Good replicas that writes need";
+    PROPAGATION_ERROR_BEHAVIOR = "propagation-error-behavior", Kind::Enum(ON_PROPAGATION_ERROR), "ignore", MUTABLE, "What an error in the primary's stream or the log means";
     MIN_REPLICAS_MAX_LAG = "min-replicas-max-lag" | "min-slaves-max-lag", int(0, INT_MAX), "10", MUTABLE, "Seconds of lag of a good replica";
 }

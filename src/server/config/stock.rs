@@ -34,7 +34,6 @@ const SYSLOG_FACILITIES: Names = &[
     ("local7", 23),
 ];
 const ENDPOINT_TYPES: Names = &[("ip", 0), ("hostname", 1), ("unknown-endpoint", 2)];
-const ON_PROPAGATION_ERROR: Names = &[("ignore", 0), ("panic", 1), ("panic-on-replicas", 2)];
 fn hostname(name: &[u8]) -> Result<(), &'static str> {
     if name.len() >= 256 {
         return Err("Hostnames must be less than 256 characters");
@@ -145,7 +144,6 @@ options! {
     CLUSTER_ANNOUNCE_TLS_PORT = "cluster-announce-tls-port", int(0, 65535), "0", MUTABLE, "There is no cluster mode";
     CLUSTER_ANNOUNCE_BUS_PORT = "cluster-announce-bus-port", int(0, 65535), "0", MUTABLE, "There is no cluster mode";
     CLUSTER_PREFERRED_ENDPOINT_TYPE = "cluster-preferred-endpoint-type", Kind::Enum(ENDPOINT_TYPES), "ip", MUTABLE, "There is no cluster mode";
-    PROPAGATION_ERROR_BEHAVIOR = "propagation-error-behavior", Kind::Enum(ON_PROPAGATION_ERROR), "ignore", MUTABLE, "Propagation cannot fail half way";
 }
 
 /// The options whose feature is yet to come.

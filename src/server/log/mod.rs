@@ -11,8 +11,10 @@
 //! replication offsets.
 
 pub mod stream;
+#[cfg(test)]
+mod tests;
 
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -131,6 +133,9 @@ pub struct Position {
     pub stream: u64,
 }
 
+/// The generation of a role that nobody has.
+const NOBODY: u64 = u64::MAX;
+
 /// Somebody reads the file's part.
 const FILE: u8 = 1;
 /// The replication stream is kept.
@@ -145,6 +150,8 @@ pub struct Log {
     appended: AtomicU64,
     /// What [`Log::stream_end`] is.
     streamed: AtomicU64,
+    /// What [`Log::is_overdue`] is.
+    overdue: AtomicBool,
     tail: Mutex<Tail>,
     /// Told when something arrives for the file after nothing was there.
     arrived: Condvar,
@@ -152,6 +159,8 @@ pub struct Log {
     flowed: Condvar,
     /// Told when what is in the stream is to be sent at once.
     hurried: Condvar,
+    /// Told when a reader has come back for more, and somebody waits for that.
+    drained: Condvar,
 }
 
 #[derive(Default)]
@@ -162,6 +171,8 @@ struct Tail {
     readers_waiting: usize,
     /// How many let more of it come together.
     gathering: usize,
+    /// How many wait for all of it to be sent.
+    draining: usize,
     /// An offset up to which somebody wants to know what replicas have.
     wanted: u64,
     /// The offset at which they were last asked.
@@ -279,6 +290,9 @@ impl Log {
         let end = tail.position();
         self.appended.store(end.file, Ordering::Relaxed);
         self.streamed.store(end.stream, Ordering::Relaxed);
+        if tail.stream.is_overdue() {
+            self.overdue.store(true, Ordering::Relaxed);
+        }
         let awaited = !tail.file.pending.is_empty() && std::mem::take(&mut tail.file.awaited);
         let readers = tail.readers_waiting > 0;
         drop(tail);
@@ -306,6 +320,15 @@ impl Log {
     #[inline]
     pub fn seen(&self) -> u64 {
         self.appended.load(Ordering::Relaxed)
+    }
+
+    /// The same for both parts.
+    #[inline]
+    pub fn seen_position(&self) -> Position {
+        Position {
+            file: self.seen(),
+            stream: self.stream_end(),
+        }
     }
 
     // ------------------------------------------------------------ the file
@@ -414,6 +437,19 @@ impl Log {
         self.on.fetch_or(STREAM, Ordering::Relaxed);
     }
 
+    /// Appends nothing any more to the stream, which is this server's own, if it stands at an offset:
+    /// it is about to be that of a primary ([`Log::follow`]), who has everything up to there. What
+    /// needs no lock, like `PUBLISH`, would come in between. Every shard must be locked. Returns
+    /// whether that is so.
+    pub fn seal_stream(&self, end: u64) -> bool {
+        let stream = &mut self.tail().stream;
+        let sealed = stream.on && stream.follows.is_none() && stream.end == end;
+        if sealed {
+            stream.follows = Some(NOBODY);
+        }
+        sealed
+    }
+
     /// From now on the stream is nobody else's; it goes on where it is. Every shard must be locked.
     pub fn unfollow(&self) {
         let mut tail = self.tail();
@@ -475,8 +511,7 @@ impl Log {
     /// Keeps so many bytes of the stream from now on.
     pub fn set_stream_limit(&self, limit: usize) {
         let mut tail = self.tail();
-        tail.stream.limit = limit;
-        tail.stream.trim();
+        tail.stream.set_limit(limit);
     }
 
     /// A cursor for reading the stream from an offset on, if everything behind it is there.
@@ -513,6 +548,10 @@ impl Log {
         let mut tail = self.tail();
         let idle = tail.stream.at(cursor) == tail.stream.end && !tail.is_asking();
         if idle && !timeout.is_zero() && !tail.closed {
+            tail.stream.set_idle(cursor, true);
+            if tail.draining > 0 {
+                self.drained.notify_all();
+            }
             tail.readers_waiting += 1;
             let woken = self.flowed.wait_timeout(tail, timeout);
             tail = woken.unwrap_or_else(PoisonError::into_inner).0;
@@ -522,9 +561,10 @@ impl Log {
             let mut bytes = Vec::new();
             let words: [&[u8]; 3] = [b"REPLCONF", b"GETACK", b"*"];
             encode_command(&mut bytes, words.into_iter());
-            tail.stream.push(&bytes);
+            // What they answer does not count the question.
             tail.asked = tail.stream.end;
-            self.streamed.store(tail.asked, Ordering::Relaxed);
+            tail.stream.push(&bytes);
+            self.streamed.store(tail.stream.end, Ordering::Relaxed);
             self.wake(&tail);
         }
         tail.stream.read(cursor, most, into);
@@ -555,6 +595,38 @@ impl Log {
     /// Wakes those who read the stream.
     pub fn wake_readers(&self) {
         self.wake(&self.tail());
+    }
+
+    /// Waits until all who read the stream have been sent everything, at most for so long.
+    pub fn drain(&self, timeout: Duration) {
+        let mut tail = self.tail();
+        self.wake(&tail);
+        tail.draining += 1;
+        let more = |tail: &mut Tail| !tail.stream.is_drained();
+        let woken = self.drained.wait_timeout_while(tail, timeout, more);
+        tail = woken.unwrap_or_else(PoisonError::into_inner).0;
+        tail.draining -= 1;
+    }
+
+    /// How far a reader may be behind at most, where that is more than what is kept anyway; 0 if
+    /// it does not matter.
+    pub fn set_hard_limit(&self, bytes: u64) {
+        let mut tail = self.tail();
+        tail.stream.set_hard_limit(bytes);
+        if tail.stream.is_overdue() {
+            self.overdue.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether somebody has been found to be too far behind, and nobody has taken that upon himself.
+    #[inline]
+    pub fn is_overdue(&self) -> bool {
+        self.overdue.load(Ordering::Relaxed)
+    }
+
+    /// Takes it upon oneself to let go of whoever is too far behind. Returns whether there was any.
+    pub fn take_overdue(&self) -> bool {
+        self.overdue.swap(false, Ordering::Relaxed)
     }
 
     fn wake(&self, tail: &Tail) {
@@ -625,95 +697,5 @@ impl FilePart {
             self.pending
                 .extend_from_slice(format!("#TS:{second}\r\n").as_bytes());
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn batch(commands: &[(usize, &str)]) -> Batch {
-        let mut batch = Batch::default();
-        for (db, line) in commands {
-            let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
-            batch.push(*db, words.into_iter());
-        }
-        batch
-    }
-
-    fn text(bytes: &[u8]) -> String {
-        let text = String::from_utf8_lossy(bytes);
-        let words = text
-            .split("\r\n")
-            .filter(|line| !line.starts_with(['*', '$']));
-        words.collect::<Vec<_>>().join(" ").trim().to_owned()
-    }
-
-    #[test]
-    fn several_effects_are_one_step() {
-        let log = Log::default();
-        assert!(!log.is_on());
-        log.switch(1);
-        assert!(log.is_on());
-        log.append(&batch(&[(0, "SET a 1")]), 0);
-        let end = log.append(&batch(&[(0, "SET b 1"), (2, "DEL c")]), 0);
-        let taken = log.take(Vec::new());
-        let (file, bytes) = taken.after.unwrap();
-        assert_eq!((file, taken.end, bytes.len() as u64), (1, end, end.file));
-        assert_eq!(
-            text(&bytes),
-            "SELECT 0 SET a 1 MULTI SET b 1 SELECT 2 DEL c EXEC"
-        );
-        log.append(&batch(&[(2, "SET c 1")]), 0);
-        assert_eq!(text(&log.take(Vec::new()).before), "SET c 1");
-    }
-
-    #[test]
-    fn a_new_file_begins_between_two_appends() {
-        let log = Log::default();
-        log.switch(1);
-        drop(log.take(Vec::new()));
-        log.append(&batch(&[(3, "SET a 1")]), 0);
-        log.switch(2);
-        log.append(&batch(&[(3, "SET a 2")]), 0);
-        let taken = log.take(Vec::new());
-        assert_eq!(text(&taken.before), "SELECT 3 SET a 1");
-        let (file, bytes) = taken.after.unwrap();
-        assert_eq!((file, text(&bytes).as_str()), (2, "SELECT 3 SET a 2"));
-    }
-
-    #[test]
-    fn replicas_are_asked_once_for_all_that_wait() {
-        let log = Log::default();
-        log.begin_stream(1000);
-        let cursor = log.open_cursor(0).unwrap();
-        let end = log.append(&batch(&[(0, "SET a 1")]), 0);
-        log.want_acks(end.stream);
-        log.want_acks(end.stream);
-        let mut read = Vec::new();
-        log.read(cursor, 1000, &mut read, Duration::ZERO);
-        assert_eq!(text(&read), "SELECT 0 SET a 1 REPLCONF GETACK");
-        assert_eq!(log.stream_end(), read.len() as u64);
-        // What was there when they were asked, they have been asked for.
-        log.want_acks(end.stream);
-        assert_eq!(log.read(cursor, 1000, &mut read, Duration::ZERO), 0);
-        let end = log.append(&batch(&[(0, "SET a 2")]), 0);
-        log.want_acks(end.stream);
-        read.clear();
-        log.read(cursor, 1000, &mut read, Duration::ZERO);
-        assert_eq!(text(&read), "SET a 2 REPLCONF GETACK");
-        log.close_cursor(cursor);
-    }
-
-    #[test]
-    fn seconds_are_noted_once() {
-        let log = Log::default();
-        log.set_annotations(true);
-        log.switch(1);
-        for now in [5000, 5999, 6000] {
-            log.append(&batch(&[(0, "PING")]), now);
-        }
-        let (_, bytes) = log.take(Vec::new()).after.unwrap();
-        assert_eq!(text(&bytes), "#TS:5 SELECT 0 PING PING #TS:6 PING");
     }
 }

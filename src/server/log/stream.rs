@@ -4,6 +4,9 @@
 //! as `repl-backlog-size` asks for and every replica has been sent them. Who reads has a cursor:
 //! nothing at or behind it goes.
 //!
+//! What a cursor is behind is memory: whoever adds to the stream notices when that is more than a reader
+//! may cost, and it is for others then to let go of the reader.
+//!
 //! A server that is a replica itself has the stream of its primary, byte for byte.
 
 use std::collections::VecDeque;
@@ -28,6 +31,14 @@ impl Block {
     }
 }
 
+/// Where a reader is.
+struct Reader {
+    number: u64,
+    at: u64,
+    /// Whether it has come back for more, and there was nothing.
+    idle: bool,
+}
+
 /// The replication stream. Offsets count its bytes the way `master_repl_offset` does.
 #[derive(Default)]
 pub(super) struct Stream {
@@ -41,8 +52,13 @@ pub(super) struct Stream {
     pub follows: Option<u64>,
     /// Bytes to keep (`repl-backlog-size`).
     pub limit: usize,
+    /// How far a reader may be behind at most (`client-output-buffer-limit`); 0 if that is all the
+    /// same.
+    hard: u64,
+    /// The offset of the end at which one may be too far behind, not before it is looked for.
+    alarm: u64,
     blocks: VecDeque<Block>,
-    cursors: Vec<(u64, u64)>,
+    readers: Vec<Reader>,
     last_cursor: u64,
 }
 
@@ -56,6 +72,58 @@ impl Stream {
     pub fn memory(&self) -> usize {
         let room = self.blocks.iter().map(|block| block.bytes.capacity());
         room.sum::<usize>() + self.blocks.len() * size_of::<Block>()
+    }
+
+    /// Keeps so many bytes from now on.
+    pub fn set_limit(&mut self, bytes: usize) {
+        self.limit = bytes;
+        self.alarm = 0;
+        self.trim();
+    }
+
+    /// How far a reader may be behind at most, where that is more than what is kept anyway; 0 if it
+    /// does not matter.
+    pub fn set_hard_limit(&mut self, bytes: u64) {
+        self.hard = bytes;
+        self.alarm = 0;
+    }
+
+    /// Whether a reader is too far behind. Mostly that is one comparison.
+    #[inline]
+    pub fn is_overdue(&mut self) -> bool {
+        self.end >= self.alarm && self.look_for_slow()
+    }
+
+    #[cold]
+    fn look_for_slow(&mut self) -> bool {
+        let last = self.readers.iter().map(|reader| reader.at).min();
+        let most = self.hard.max(self.limit as u64);
+        self.alarm = match last {
+            Some(at) if self.hard > 0 => at.saturating_add(most),
+            // Somebody else comes by `open`.
+            _ => u64::MAX,
+        };
+        self.end >= self.alarm
+    }
+
+    /// Whether every reader has been sent everything.
+    pub fn is_drained(&self) -> bool {
+        let end = self.end;
+        self.readers
+            .iter()
+            .all(|reader| reader.idle && reader.at == end)
+    }
+
+    /// Notes that a reader has come back for more.
+    pub fn set_idle(&mut self, cursor: Cursor, idle: bool) {
+        if let Some(reader) = self.reader(cursor) {
+            reader.idle = idle;
+        }
+    }
+
+    fn reader(&mut self, cursor: Cursor) -> Option<&mut Reader> {
+        let mut readers = self.readers.iter_mut();
+        readers.find(|reader| reader.number == cursor.0)
     }
 
     /// Adds bytes.
@@ -86,7 +154,7 @@ impl Stream {
     pub fn trim(&mut self) {
         while let Some(block) = self.blocks.front() {
             let enough = self.end - block.end() >= self.limit as u64;
-            let needed = self.cursors.iter().any(|&(_, at)| at < block.end());
+            let needed = self.readers.iter().any(|reader| reader.at < block.end());
             if !enough || needed {
                 return;
             }
@@ -97,7 +165,8 @@ impl Stream {
     /// Forgets everything; the stream goes on at an offset. Who has been reading gets nothing more.
     pub fn restart(&mut self, end: u64) {
         self.blocks.clear();
-        self.cursors.clear();
+        self.readers.clear();
+        self.alarm = 0;
         self.end = end;
         self.selected = None;
     }
@@ -108,20 +177,27 @@ impl Stream {
             return None;
         }
         self.last_cursor += 1;
-        self.cursors.push((self.last_cursor, at));
+        self.readers.push(Reader {
+            number: self.last_cursor,
+            at,
+            idle: false,
+        });
+        self.alarm = 0;
         Some(Cursor(self.last_cursor))
     }
 
     /// Lets go of a cursor.
     pub fn close(&mut self, cursor: Cursor) {
-        self.cursors.retain(|&(number, _)| number != cursor.0);
+        self.readers.retain(|reader| reader.number != cursor.0);
+        self.alarm = 0;
         self.trim();
     }
 
     /// Where a cursor is; behind everything if it is not there.
     pub fn at(&self, cursor: Cursor) -> u64 {
-        let found = self.cursors.iter().find(|&&(number, _)| number == cursor.0);
-        found.map_or(self.end, |&(_, at)| at)
+        let mut readers = self.readers.iter();
+        let found = readers.find(|reader| reader.number == cursor.0);
+        found.map_or(self.end, |reader| reader.at)
     }
 
     /// Moves up to `most` bytes from where a cursor is to the end of a buffer.
@@ -138,8 +214,9 @@ impl Stream {
             into.extend_from_slice(&block.bytes[from..to]);
             at = block.start + to as u64;
         }
-        if let Some(mine) = self.cursors.iter_mut().find(|mine| mine.0 == cursor.0) {
-            mine.1 = at;
+        if let Some(mine) = self.reader(cursor) {
+            mine.at = at;
+            mine.idle = false;
         }
         self.trim();
     }
@@ -194,6 +271,51 @@ mod tests {
         assert!(stream.end - stream.first() <= BLOCK as u64);
         stream.restart(5);
         assert_eq!((stream.first(), stream.end, stream.memory()), (5, 5, 0));
+    }
+
+    #[test]
+    fn a_reader_that_is_too_far_behind_is_noticed() {
+        let mut stream = stream(100);
+        stream.set_hard_limit(1000);
+        stream.push(&[7; 5000]);
+        assert!(!stream.is_overdue());
+        let slow = stream.open(5000).unwrap();
+        let fast = stream.open(5000).unwrap();
+        stream.push(&[7; 999]);
+        assert!(!stream.is_overdue());
+        let mut read = Vec::new();
+        stream.read(fast, 1000, &mut read);
+        stream.read(slow, 1, &mut read);
+        stream.push(&[7; 1]);
+        assert!(!stream.is_overdue());
+        stream.push(&[7; 1]);
+        assert!(stream.is_overdue());
+        stream.close(slow);
+        assert!(!stream.is_overdue());
+        // What the backlog keeps anyway is never too much, and a limit of nothing is none.
+        stream.set_limit(3000);
+        stream.push(&[7; 2997]);
+        assert!(!stream.is_overdue());
+        stream.push(&[7; 1]);
+        assert!(stream.is_overdue());
+        stream.set_hard_limit(0);
+        assert!(!stream.is_overdue());
+    }
+
+    #[test]
+    fn all_is_sent_when_every_reader_has_come_back() {
+        let mut stream = stream(100);
+        assert!(stream.is_drained());
+        let reader = stream.open(0).unwrap();
+        assert!(!stream.is_drained());
+        stream.set_idle(reader, true);
+        assert!(stream.is_drained());
+        stream.push(b"abc");
+        assert!(!stream.is_drained());
+        stream.read(reader, 100, &mut Vec::new());
+        assert!(!stream.is_drained());
+        stream.set_idle(reader, true);
+        assert!(stream.is_drained());
     }
 
     #[test]

@@ -15,13 +15,14 @@ use std::time::Duration;
 use super::replicas::{Phase, Replica, Wants};
 use crate::persist::aof::files::State as AofState;
 use crate::persist::crc64;
-use crate::persist::rdb::encode;
+use crate::persist::rdb::{VERSION_FIELD_DEADLINES, encode};
 use crate::server::Server;
 use crate::server::aof::reason;
 use crate::server::config::id;
 use crate::server::log::stream::Cursor;
 use crate::server::replication::History;
 use crate::server::saving::{self, Ending, Extent, Kind, NotSaved, Speed};
+use crate::store::snapshot::Handle;
 use crate::util::random;
 use crate::{log_notice, log_warning, sys};
 
@@ -293,6 +294,7 @@ fn hand_out(server: &Server, saved: bool) {
         Ok((Arc::new(file), length))
     };
     let file: io::Result<(Arc<File>, u64)> = open();
+    let mut lost = Vec::new();
     for replica in waiting {
         match &file {
             Ok((file, length)) if saved => {
@@ -311,7 +313,31 @@ fn hand_out(server: &Server, saved: bool) {
             ),
             _ => log_warning!("SYNC failed. BGSAVE child returned an error"),
         }
+        lost.push(replica);
+    }
+    drop(current);
+    for replica in lost {
         drop_one(server, replica);
+    }
+}
+
+/// A replica that has waited for the snapshot file is gone. If it was the last, and the file is of use
+/// for nobody else, there is no need to go on with it. Shards may be locked.
+pub(super) fn let_go(server: &Server) {
+    let current = copies(server).current();
+    let on_disk = current
+        .as_ref()
+        .is_some_and(|one| one.target == Target::Disk);
+    if !on_disk || !server.config.save_points().is_empty() {
+        return;
+    }
+    let waits = |replica: &Arc<Replica>| replica.state().phase == Phase::Saving;
+    if server.replication.replicas.all().iter().any(waits) {
+        return;
+    }
+    // It ends by itself, soon: whoever is here may hold what it needs for that.
+    if let Some(handle) = server.saving.current().and_then(|job| job.handle) {
+        handle.cancel();
     }
 }
 
@@ -384,7 +410,15 @@ fn send(server: &Server, wants: Wants, them: &RefCell<Vec<Arc<Replica>>>) -> Res
         keys: wants.keys,
     };
     let mut crc = server.config.bool(id::RDBCHECKSUM).then_some(0);
+    // What has been, and is no more, is not to be told of.
+    server.store.look_for_fields();
+    let mut begun = false;
     let mut write = |bytes: &[u8]| {
+        let head = match std::mem::replace(&mut begun, true) {
+            true => None,
+            false => Some(with_version(server, bytes)),
+        };
+        let bytes = head.as_deref().unwrap_or(bytes);
         if let Some(crc) = &mut crc {
             *crc = crc64::update(*crc, bytes);
         }
@@ -406,6 +440,21 @@ fn send(server: &Server, wants: Wants, them: &RefCell<Vec<Arc<Replica>>>) -> Res
         them.len()
     );
     Ok(())
+}
+
+/// The head of a copy, with the version that is needed to read what comes behind it: the snapshot of
+/// that has begun.
+fn with_version(server: &Server, head: &[u8]) -> Vec<u8> {
+    let mut head = head.to_vec();
+    let handle = server.saving.current().and_then(|job| job.handle);
+    let fields = |handle: Handle| handle.sizes().iter().any(|size| size.fields);
+    if handle.is_some_and(fields) {
+        let signature = format!("REDIS{VERSION_FIELD_DEADLINES:04}");
+        if let Some(place) = head.get_mut(..signature.len()) {
+            place.copy_from_slice(signature.as_bytes());
+        }
+    }
+    head
 }
 
 /// Hands a piece of a copy to the senders; waits for those that have too much already.

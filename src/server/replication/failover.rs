@@ -168,9 +168,13 @@ pub fn tick(server: &Server) {
         log_notice!("FAILOVER to {host}:{port} time out exceeded, failing over.");
         target
     } else {
-        let Some(target) = caught_up(server, &wish) else {
+        let Some((target, end)) = caught_up(server, &wish) else {
             return;
         };
+        if !server.log.seal_stream(end) {
+            // There is more meanwhile.
+            return;
+        }
         let (host, port) = (&target.host, target.port);
         log_notice!("Failover target {host}:{port} is synced, failing over.");
         target
@@ -180,8 +184,8 @@ pub fn tick(server: &Server) {
     follow(server, target, now_ms());
 }
 
-/// The replica that is to take over, or any, if it has everything.
-fn caught_up(server: &Server, wish: &Wish) -> Option<Primary> {
+/// The replica that is to take over, or any, if it has everything, and the offset up to which that is.
+fn caught_up(server: &Server, wish: &Wish) -> Option<(Primary, u64)> {
     let end = server.log.stream_end();
     let found = server
         .replication
@@ -195,10 +199,11 @@ fn caught_up(server: &Server, wish: &Wish) -> Option<Primary> {
                 .is_none_or(|target| is_at(target, &replica.ip(), replica.port()));
             meant && replica.is_online() && replica.ack_offset() == end
         })?;
-    Some(wish.target.clone().unwrap_or_else(|| Primary {
+    let target = wish.target.clone().unwrap_or_else(|| Primary {
         host: found.ip(),
         port: found.port(),
-    }))
+    });
+    Some((target, end))
 }
 
 /// Whether a replica is the one that is meant.

@@ -19,6 +19,7 @@ pub mod failover;
 pub mod own_keys;
 pub mod replicas;
 pub mod sender;
+pub mod turns;
 pub mod waits;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -35,6 +36,7 @@ use crate::{log_notice, log_warning};
 use failover::Failover;
 use own_keys::OwnKeys;
 use replicas::Replicas;
+use turns::Turns;
 
 /// The name of no history.
 pub const NO_ID: &str = "0000000000000000000000000000000000000000";
@@ -132,6 +134,8 @@ pub struct Replication {
     pub own_keys: OwnKeys,
     /// Handing the role over to one of them.
     pub failover: Failover,
+    /// When what the primary has sent is counted.
+    pub turns: Turns,
 }
 
 /// A point of a history, as a snapshot tells of it.
@@ -182,6 +186,7 @@ impl Default for Replication {
             replicas: Replicas::default(),
             failover: Failover::default(),
             own_keys: OwnKeys::default(),
+            turns: Turns::default(),
         }
     }
 }

@@ -20,7 +20,7 @@ use super::{NO_ID, copies, sender};
 use crate::log_notice;
 use crate::log_warning;
 use crate::server::Server;
-use crate::server::client::{Client, REPLICA};
+use crate::server::client::{CLOSE_ASAP, Client, REPLICA};
 use crate::server::config::id;
 use crate::server::config::value::{OutputClass, OutputLimit};
 use crate::server::log::stream::Cursor;
@@ -343,7 +343,7 @@ impl Replicas {
         self.count.store(list.len(), Ordering::Relaxed);
         drop(list);
         let mut state = replica.state();
-        state.phase = Phase::Gone;
+        let phase = std::mem::replace(&mut state.phase, Phase::Gone);
         state.pieces.clear();
         state.held = 0;
         state.file = None;
@@ -356,6 +356,9 @@ impl Replicas {
         let _ = crate::sys::shutdown(&replica.client.socket);
         server.log.wake_readers();
         log_notice!("Connection with replica {} lost.", replica.name());
+        if phase == Phase::Saving {
+            copies::let_go(server);
+        }
     }
 
     /// All of them, in the order in which they came.
@@ -403,15 +406,8 @@ impl Replicas {
 
     /// Lets replicas be sent what is there, as far as they take it at once: the server ends.
     pub fn flush(&self, server: &Server) {
-        let start = Instant::now();
-        let is_behind = |replica: &Arc<Replica>| {
-            let online = replica.is_online();
-            let cursor = replica.state().cursor;
-            online && cursor.is_some_and(|cursor| server.log.behind(cursor) > 0)
-        };
-        server.log.wake_readers();
-        while start.elapsed() < FLUSH && self.all().iter().any(is_behind) {
-            std::thread::sleep(FLUSH / 50);
+        if !self.is_empty() {
+            server.log.drain(FLUSH);
         }
     }
 
@@ -454,8 +450,9 @@ impl Replicas {
         }
     }
 
-    /// Closes replicas that have too much to be sent.
-    fn watch_output(&self, server: &Server) {
+    /// Closes replicas that have too much to be sent. No lock must be held.
+    pub fn watch_output(&self, server: &Server) {
+        server.log.take_overdue();
         if self.is_empty() {
             return;
         }
@@ -471,7 +468,8 @@ impl Replicas {
             state = replica.state();
             let over = is_over(&mut state.soft_since, bytes, limit, backlog);
             drop(state);
-            if over {
+            // Two may have found that at once.
+            if over && !replica.client.has(CLOSE_ASAP) {
                 server
                     .stats
                     .output_buffer_disconnections
@@ -579,6 +577,8 @@ pub fn resume(
 ) -> io::Result<Option<Arc<Replica>>> {
     let name = name(client, said);
     let replication = &server.replication;
+    // What is being carried out comes first: it may leave the backlog without what is asked for.
+    let locks = Locks::all(&server.store, false);
     // While the role is locked, history and stream belong together.
     let state = replication.state();
     let is = |id: &str| history.eq_ignore_ascii_case(id.as_bytes());
@@ -628,6 +628,7 @@ pub fn resume(
     // Whoever changes the role closes all replicas that it finds.
     replication.replicas.add(replica.clone());
     drop(state);
+    drop(locks);
     begin(server, &replica)?;
     log_notice!(
         "Partial resynchronization request from {name} accepted. Sending {more} bytes of backlog starting from offset {offset}."
@@ -659,11 +660,18 @@ pub fn attach(
     Ok(replica)
 }
 
+/// The log is to notice when a replica is over the hard limit of what is to be sent to it.
+pub fn set_hard_limit(server: &Server) {
+    let limit = server.config.output_limit(OutputClass::Replica);
+    server.log.set_hard_limit(limit.hard);
+}
+
 /// The client is a replica from now on.
 fn begin(server: &Arc<Server>, replica: &Arc<Replica>) -> io::Result<()> {
     replica.client.set(REPLICA, true);
     // Messages for clients have no place in what a replica is sent.
     replica.client.outbox.close();
+    set_hard_limit(server);
     sender::start(server, replica).inspect_err(|_| {
         server
             .replication

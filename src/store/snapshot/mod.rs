@@ -71,6 +71,8 @@ pub struct Size {
     pub keys: usize,
     /// Keys with a deadline.
     pub volatile: usize,
+    /// Whether there may be hashes whose fields have deadlines.
+    pub fields: bool,
 }
 
 /// Sizes that only tests change.
@@ -325,6 +327,7 @@ impl Snapshot {
             for (db, part) in shard.dbs.iter_mut().enumerate() {
                 sizes[db].keys += part.len();
                 sizes[db].volatile += part.volatile;
+                sizes[db].fields |= part.fields;
                 part.pending = None;
                 if !part.is_empty() {
                     let pending = Pending::new(shared.clone(), db, part.len());

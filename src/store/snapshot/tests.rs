@@ -242,7 +242,11 @@ fn sizes_are_those_of_the_instant() {
         .begin_snapshot(Arc::new(encode), || 42)
         .expect("there is no other");
     assert_eq!(noted, 42);
-    let size = |keys, volatile| Size { keys, volatile };
+    let size = |keys, volatile| Size {
+        keys,
+        volatile,
+        fields: false,
+    };
     let sizes = [size(500, 0), size(0, 0), size(500, 1)];
     assert_eq!(snapshot.handle().sizes(), sizes);
     assert_eq!(snapshot.handle().keys(), 1000);
