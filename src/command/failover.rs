@@ -9,7 +9,7 @@ use super::spec::*;
 use super::{Args, Ctx};
 use crate::server::replication::Primary;
 use crate::server::replication::failover::{self, Wish};
-use crate::util::clock::now_ms;
+use crate::util::clock::steady_ms;
 
 /// The rows of this family.
 pub const COMMANDS: &[Command] = &[Command::new("failover", -1, failover)
@@ -52,7 +52,7 @@ fn failover(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
             if timeout <= 0 {
                 return Err(BAD_TIMEOUT);
             }
-            wish.until = Some(now_ms().saturating_add(timeout));
+            wish.until = Some(steady_ms().saturating_add(timeout));
             at += 2;
         } else if is(&args[at], "to") && left >= 2 && wish.target.is_none() {
             port = int(args, at + 2)?;

@@ -15,7 +15,7 @@ use crate::log_notice;
 use crate::server::Server;
 use crate::server::pause::{Mode, Purpose};
 use crate::store::Locks;
-use crate::util::clock::now_ms;
+use crate::util::clock::{now_ms, steady_ms};
 
 /// How far a failover is.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
@@ -45,7 +45,7 @@ impl Stage {
 pub struct Wish {
     /// The replica that is to take over; any if there is none.
     pub target: Option<Primary>,
-    /// When to give up waiting for it, unix milliseconds.
+    /// When to give up waiting for it, milliseconds on the steady clock.
     pub until: Option<i64>,
     /// Whether it is to take over then, whatever it has.
     pub force: bool,
@@ -149,7 +149,7 @@ pub fn tick(server: &Server) {
     if failover.stage() != Stage::WaitingForSync {
         return;
     }
-    let is_due = |wish: &Wish| wish.until.is_some_and(|until| until <= now_ms());
+    let is_due = |wish: &Wish| wish.until.is_some_and(|until| until <= steady_ms());
     let (_, wish) = failover.get();
     if !is_due(&wish) && caught_up(server, &wish).is_none() {
         return;
