@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::command::{consequences, keyspace, table};
+use crate::command::{client_eviction, consequences, eviction, keyspace, table};
 use crate::loading;
 use crate::net::listener::Listeners;
 use crate::net::pool::Pool;
@@ -351,6 +351,7 @@ fn save_what_is_due(server: &Arc<Server>) {
 fn keep_house(server: &Arc<Server>) {
     let mut ticks = 0u64;
     let mut mail = Mail::new(HOUSEKEEPER);
+    let mut memory = Waste::default();
     while !server.is_stopping() {
         std::thread::sleep(Duration::from_millis(Stats::SAMPLE_MS as u64));
         if server.testing.no_cron.load(Ordering::Relaxed) {
@@ -367,6 +368,7 @@ fn keep_house(server: &Arc<Server>) {
             mail.deliver(server);
         }
         keyspace::expire_own_keys(server, &mut mail);
+        eviction::tick(server);
         ticks += 1;
         replication::failover::tick(server);
         save_what_is_due(server);
@@ -374,7 +376,36 @@ fn keep_house(server: &Arc<Server>) {
         if ticks.is_multiple_of(10) {
             close_idle_clients(server);
             close_slow_readers(server);
+            client_eviction::recount(server);
+            memory.give_back();
             server.targets.close_idle();
+        }
+    }
+}
+
+/// How much memory the allocator may hold that is not in use.
+#[derive(Default)]
+struct Waste {
+    /// The most that has been in use since memory was last given back.
+    most: usize,
+    /// What was in use when it was last looked at.
+    last: usize,
+}
+
+impl Waste {
+    /// As little is not worth the effort.
+    const LITTLE: usize = 8 << 20;
+
+    /// Gives memory back to the system once much less is in use than before. That takes a while, in
+    /// which others may have to wait for memory, so not as long as there is more and more of it.
+    fn give_back(&mut self) {
+        let used = sys::used_memory();
+        self.most = self.most.max(used);
+        let still = self.last.abs_diff(used) <= Self::LITTLE / 8;
+        self.last = used;
+        if still && self.most - used >= Self::LITTLE.max(self.most / 4) {
+            sys::trim();
+            self.most = used;
         }
     }
 }

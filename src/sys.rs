@@ -196,11 +196,30 @@ const CHUNK_HEADER: usize = 8;
 
 /// Two cache lines wide, because x86-64 prefetches lines in pairs.
 #[repr(align(128))]
-struct Stripe(AtomicI64);
+struct Stripe {
+    /// Live bytes. One stripe may be negative (a block is freed by another
+    /// thread than the one which asked for it); only the sum means anything.
+    live: AtomicI64,
+    /// See [`mark_memory`]. Beside the counter, so that to compare the two
+    /// costs whoever counts here no further cache line.
+    mark: AtomicI64,
+}
 
-/// Live bytes. One stripe may be negative (a block is freed by another thread
-/// than the one which asked for it); only the sum means anything.
-static LIVE: [Stripe; STRIPES] = [const { Stripe(AtomicI64::new(0)) }; STRIPES];
+/// The mark of a stripe that may grow without limit.
+const NO_MARK: i64 = i64::MAX;
+/// The mark that every stripe has reached.
+const LOW_MARK: i64 = i64::MIN;
+
+/// Less room than this is not divided among the stripes: all have reached
+/// their marks.
+const LITTLE_ROOM: usize = 16 << 10;
+
+static LIVE: [Stripe; STRIPES] = [const {
+    Stripe {
+        live: AtomicI64::new(0),
+        mark: AtomicI64::new(NO_MARK),
+    }
+}; STRIPES];
 
 /// Deals out stripes to new threads in turn; wrapping is harmless.
 static NEXT_STRIPE: AtomicU8 = AtomicU8::new(0);
@@ -213,8 +232,9 @@ thread_local! {
     static STRIPE: Cell<u8> = const { Cell::new(NO_STRIPE) };
 }
 
+/// The stripe of this thread.
 #[inline]
-fn count(bytes: i64) {
+fn stripe() -> &'static Stripe {
     let stripe = STRIPE.try_with(|cell| match cell.get() {
         NO_STRIPE => {
             let stripe = NEXT_STRIPE.fetch_add(1, Ordering::Relaxed) % STRIPES as u8;
@@ -223,8 +243,12 @@ fn count(bytes: i64) {
         }
         stripe => stripe,
     });
-    let stripe = stripe.unwrap_or(0) as usize % STRIPES;
-    LIVE[stripe].0.fetch_add(bytes, Ordering::Relaxed);
+    &LIVE[stripe.unwrap_or(0) as usize % STRIPES]
+}
+
+#[inline]
+fn count(bytes: i64) {
+    stripe().live.fetch_add(bytes, Ordering::Relaxed);
 }
 
 /// The bytes that glibc spends on the block at `block`, header included.
@@ -307,8 +331,52 @@ unsafe impl GlobalAlloc for CountingAllocator {
 /// Sums 16 counters without a lock; while other threads allocate the result is
 /// as blurred as the instant it is taken at.
 pub fn used_memory() -> usize {
-    let sum: i64 = LIVE.iter().map(|s| s.0.load(Ordering::Relaxed)).sum();
-    sum.max(0) as usize
+    let live = |stripe: &Stripe| stripe.live.load(Ordering::Relaxed);
+    LIVE.iter().map(live).sum::<i64>().max(0) as usize
+}
+
+/// Has every thread look after the memory in use before it is above `limit`;
+/// without one nobody has to. Returns how much is in use.
+///
+/// What there is room for is divided among the counters, each of which gets a
+/// mark: while all are below their marks, the sum is below the limit, and a
+/// thread that finds its own below need not ask for the sum.
+pub fn mark_memory(limit: Option<usize>) -> usize {
+    let live: [i64; STRIPES] = std::array::from_fn(|at| LIVE[at].live.load(Ordering::Relaxed));
+    let used = live.iter().sum::<i64>().max(0) as usize;
+    let share = limit.map(|limit| match limit.saturating_sub(used) {
+        room if room < LITTLE_ROOM => None,
+        room => i64::try_from(room / STRIPES).ok(),
+    });
+    for (stripe, live) in LIVE.iter().zip(live) {
+        let mark = match share {
+            None => NO_MARK,
+            Some(None) => LOW_MARK,
+            Some(Some(share)) => live.saturating_add(share),
+        };
+        // A write would take the line away from whoever counts there.
+        if stripe.mark.load(Ordering::Relaxed) != mark {
+            stripe.mark.store(mark, Ordering::Relaxed);
+        }
+    }
+    used
+}
+
+/// Whether this thread has to look after the memory in use, as
+/// [`mark_memory`] has asked. Two relaxed loads from a line that it counts in
+/// anyway.
+#[inline]
+pub fn at_memory_mark() -> bool {
+    let stripe = stripe();
+    stripe.live.load(Ordering::Relaxed) >= stripe.mark.load(Ordering::Relaxed)
+}
+
+/// The same where not everybody has to look already.
+#[inline]
+pub fn passed_memory_mark() -> bool {
+    let stripe = stripe();
+    let mark = stripe.mark.load(Ordering::Relaxed);
+    mark != LOW_MARK && stripe.live.load(Ordering::Relaxed) >= mark
 }
 
 /// Bytes of the block in which glibc puts so many: it adds 8 and rounds up to 16, to 32 at least.
@@ -1285,6 +1353,33 @@ mod tests {
                 assert_eq!(kill(pid, number), 0);
                 assert_eq!(signals.recv(), Ok(signal));
             }
+        });
+    }
+
+    #[test]
+    fn the_mark_is_reached_before_the_limit() {
+        in_child("the_mark_is_reached_before_the_limit", &[], || {
+            assert!(!at_memory_mark() && !passed_memory_mark());
+            let limit = used_memory() + (4 << 20);
+            assert!(mark_memory(Some(limit)) < limit);
+            assert!(!at_memory_mark());
+            let mut held = Vec::new();
+            while !at_memory_mark() {
+                held.push(vec![0u8; 1000]);
+            }
+            assert!(used_memory() <= limit && passed_memory_mark());
+            // It is on, a little at a time, up to the limit itself.
+            while used_memory() < limit - (1 << 20) {
+                mark_memory(Some(limit));
+                assert!(!at_memory_mark());
+                held.push(vec![0u8; 10_000]);
+            }
+            // Where there is no room, everybody has to look each time.
+            assert!(mark_memory(Some(used_memory())) > 0);
+            assert!(at_memory_mark() && !passed_memory_mark());
+            mark_memory(None);
+            held.push(vec![0u8; 100_000_000]);
+            assert!(!at_memory_mark());
         });
     }
 

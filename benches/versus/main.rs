@@ -11,6 +11,7 @@
 //! | `start` | from start to the first PONG |
 //! | `meet` | streams, transactions, messages, memory of a stream, 1,000 clients that wait for one |
 //! | `disk` | saving and loading, saving under load, the append only file and its replay |
+//! | `evict` | finds of a cache under LRU and LFU, and SET where each new key takes the place of another |
 //! | `repl` | full resync, the primary's throughput with replicas, their lag, `WAIT`, clients beside a resync |
 //!
 //! Each mode prints Markdown tables. Both servers run on free loopback ports, with persistence off but for `disk`.
@@ -23,6 +24,7 @@
 
 mod client;
 mod disk;
+mod evict;
 mod meetings;
 mod occupancy;
 mod pauses;
@@ -142,10 +144,11 @@ fn run(mode: &str) -> Outcome {
         "start" => pauses::start,
         "meet" => meetings::meet,
         "disk" => disk::disk,
+        "evict" => evict::evict,
         "repl" => repl::repl,
         _ => {
             return Err(format!(
-                "no mode {mode}; there are speed, memory, idle, expire, growth, keys, start, meet, disk, repl"
+                "no mode {mode}; there are speed, memory, idle, expire, growth, keys, start, meet, disk, evict, repl"
             )
             .into());
         }
@@ -159,7 +162,7 @@ fn run(mode: &str) -> Outcome {
         );
         return Ok(());
     };
-    if matches!(mode, "speed" | "meet" | "disk" | "repl")
+    if matches!(mode, "speed" | "meet" | "disk" | "evict" | "repl")
         && version("redis-benchmark".as_ref()).is_none()
     {
         println!(

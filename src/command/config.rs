@@ -7,7 +7,9 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::client_eviction;
 use super::error::{Error, SYNTAX};
+use super::eviction;
 use super::help::help;
 use super::spec::*;
 use super::{Args, Ctx, Outcome};
@@ -129,6 +131,10 @@ fn apply(server: &Arc<Server>, option: OptId, in_transaction: bool) -> Result<()
         }
     } else if [id::MAXMEMORY_POLICY, id::LFU_LOG_FACTOR, id::LFU_DECAY_TIME].contains(&option) {
         server.refresh_access_policy();
+    } else if option == id::MAXMEMORY_CLIENTS {
+        client_eviction::limit_changed(server);
+    } else if option == id::MAXMEMORY {
+        eviction::limit_changed(server);
     } else if [id::SLOWLOG_LOG_SLOWER_THAN, id::LATENCY_MONITOR_THRESHOLD].contains(&option) {
         server.refresh_slow();
     } else if option == id::REQUIREPASS {
@@ -206,6 +212,7 @@ fn config_resetstat(c: &mut Ctx<'_>, _: &mut Args<'_>) -> Outcome {
     c.settle_counts();
     c.server.stats.reset();
     c.server.lazyfree.forget_freed();
+    c.server.eviction.reset();
     let (saving, aof) = (&c.server.saving, &c.server.aof);
     for counter in [&saving.begun, &saving.held_up, &aof.delayed] {
         counter.store(0, Ordering::Relaxed);

@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::error::{self, Error, Outcome};
+use super::eviction::{self, Room};
 use super::monitor;
 use super::session::{Clock, Replies, Session};
 use super::spec::{
@@ -22,6 +23,7 @@ use crate::log_warning;
 use crate::resp::Reply;
 use crate::server::client::{BLOCKED, CLOSE_ASAP, Client, MONITOR, REPLICA, SUBSCRIBED};
 use crate::server::config::{Caller, id, replication};
+use crate::server::eviction::excess;
 use crate::server::log::Followed;
 use crate::server::replication::LinkState;
 use crate::server::{Server, histogram, logger};
@@ -40,6 +42,7 @@ const NO_SNAPSHOTS: Error = Error::new(
      Please check the Redis logs for details about the RDB error.",
 );
 
+const NO_MEMORY: Error = Error::new("OOM command not allowed when used memory > 'maxmemory'.");
 const READ_ONLY: Error = Error::new("READONLY You can't write against a read only replica.");
 const TOO_FEW_REPLICAS: Error = Error::new("NOREPLICAS Not enough good replicas to write.");
 const PRIMARY_DOWN: Error =
@@ -95,13 +98,24 @@ pub fn execute(
     if place == Place::Shared && (slow || paused) {
         return Step::NeedsOwnThread;
     }
+    if eviction::takes_long(server, place) {
+        return Step::NeedsOwnThread;
+    }
     if !session.feeder && !session.read_rights(&server.acl) {
         return Step::Gone;
     }
+    let evicted = session.tally.totals.evicted;
     // What a log holds has been checked when it happened.
     let allowed = match session.feeder {
         true => Ok(()),
         false => check(server, session, row, args),
+    };
+    let start = if session.tally.totals.evicted == evicted {
+        start
+    } else {
+        // What its own commands have brought about comes behind their replies, but not this.
+        session.mail.write_own(out);
+        out.len()
     };
     if let Err(error) = allowed {
         return reject(server, session, out, row, error);
@@ -507,6 +521,10 @@ fn run(
             session.uncommitted = seen;
         }
     }
+    if crate::sys::passed_memory_mark() {
+        // Not only this thread is to look now.
+        excess(server);
+    }
     result.map(|()| step).map_err(Stop::Failed)
 }
 
@@ -649,7 +667,7 @@ fn check_arity(row: &Row, args: &Args<'_>) -> Outcome {
 }
 
 /// What must hold before the command may run.
-fn check(server: &Server, session: &mut Session, row: &Row, args: &Args<'_>) -> Outcome {
+fn check(server: &Arc<Server>, session: &mut Session, row: &Row, args: &Args<'_>) -> Outcome {
     if row.spec.flags.has(PROTECTED) {
         let caller = Caller {
             local: session.client.address.loopback,
@@ -671,22 +689,8 @@ fn check(server: &Server, session: &mut Session, row: &Row, args: &Args<'_>) -> 
         return Err(transactions::NOT_INSIDE);
     }
     permissions::check(server, session, row, args)?;
-    let limit = server.config.memory(id::MAXMEMORY);
-    let needs_memory = row.spec.flags.has(DENYOOM)
-        || (session.transaction.as_ref()).is_some_and(|queued| match &*row.name {
-            "exec" => queued.flags.has(DENYOOM),
-            // What gives memory back.
-            "discard" | "quit" | "reset" => false,
-            // To be queued takes memory, whatever the command is.
-            _ => true,
-        });
-    // How much a replica holds is for its primary to decide.
-    let ignored =
-        server.replication.is_replica() && server.config.bool(id::REPLICA_IGNORE_MAXMEMORY);
-    if limit > 0 && needs_memory && !ignored && crate::sys::used_memory() as u64 > limit {
-        return Err(Error::new(
-            "OOM command not allowed when used memory > 'maxmemory'.",
-        ));
+    if crate::sys::at_memory_mark() {
+        check_memory(server, session, row)?;
     }
     let may_write = may_write(session, row);
     if may_write || row.name == "ping" {
@@ -713,6 +717,24 @@ fn check(server: &Server, session: &mut Session, row: &Row, args: &Args<'_>) -> 
         return Err(Error::new("ERR Replica can't interact with the keyspace"));
     }
     Ok(())
+}
+
+/// Makes room where too much memory is in use. Where that is not possible, what may take more is
+/// refused.
+#[cold]
+fn check_memory(server: &Arc<Server>, session: &mut Session, row: &Row) -> Outcome {
+    let needs_memory = row.spec.flags.has(DENYOOM)
+        || (session.transaction.as_ref()).is_some_and(|queued| match &*row.name {
+            "exec" => queued.flags.has(DENYOOM),
+            // What gives memory back.
+            "discard" | "quit" | "reset" => false,
+            // To be queued takes memory, whatever the command is.
+            _ => true,
+        });
+    match eviction::before_command(server, session) {
+        Room::Nothing if needs_memory => Err(NO_MEMORY),
+        _ => Ok(()),
+    }
 }
 
 /// Whether a command writes to keys: an `EXEC` if one of its commands does.

@@ -161,6 +161,13 @@ impl<'a> Keyspace<'a> {
         }
     }
 
+    /// Logs that a key has been deleted besides what the command does.
+    pub(super) fn log_deletion(&mut self, key: &[u8], lazy: bool) {
+        if self.logs() {
+            self.also(&[deletion(lazy), key]);
+        }
+    }
+
     /// Logs that fields of a hash have been removed because they had expired.
     pub(super) fn log_expired_fields(&mut self, key: &[u8], fields: &[Vec<u8>]) {
         if self.logs() && !fields.is_empty() {

@@ -17,6 +17,7 @@ use super::{Args, Ctx, Outcome, table};
 use crate::persist::aof::files::State as AofState;
 use crate::server::client::{BLOCKED, REPLICA};
 use crate::server::config::id;
+use crate::server::eviction::Aside;
 use crate::server::pubsub::Kind as Listening;
 use crate::server::saving::Kind;
 use crate::server::{REDIS_VERSION, Server};
@@ -128,6 +129,8 @@ pub(super) struct Survey {
     databases: Vec<Keys>,
     /// Bytes of the tables of all databases, without what their entries own.
     tables: u64,
+    /// Bytes of memory in use, before the reply takes any.
+    used: u64,
 }
 
 impl Survey {
@@ -136,6 +139,7 @@ impl Survey {
         let mut survey = Survey {
             databases: vec![Keys::default(); databases],
             tables: 0,
+            used: sys::used_memory() as u64,
         };
         for number in 0..SHARDS {
             c.db.in_shard(number, false, |db| {
@@ -280,7 +284,7 @@ fn about_clients(text: &mut Text, server: &Server) {
 }
 
 fn about_memory(text: &mut Text, server: &Server) {
-    let used = sys::used_memory() as u64;
+    let used = text.1.used;
     let resident = sys::resident_memory();
     let peak = (server.stats.peak_memory.fetch_max(used as usize, Relaxed) as u64).max(used);
     let startup = server.stats.startup_memory.load(Relaxed) as u64;
@@ -339,12 +343,14 @@ fn about_memory(text: &mut Text, server: &Server) {
         resident,
         used,
     );
-    text.field("mem_not_counted_for_evict", stream.replicas);
+    let aside = Aside::of(server);
+    text.field("mem_not_counted_for_evict", aside.all());
     text.field("mem_replication_backlog", stream.backlog);
     text.field("mem_total_replication_buffers", stream.all());
     text.field("mem_clients_slaves", stream.replicas);
     text.field("mem_clients_normal", clients);
-    text.zeros(&["mem_cluster_links", "mem_aof_buffer"]);
+    text.field("mem_cluster_links", 0);
+    text.field("mem_aof_buffer", aside.file);
     text.field("mem_allocator", "libc");
     text.field("active_defrag_running", 0);
     text.field("lazyfree_pending_objects", server.lazyfree.pending());
@@ -478,12 +484,11 @@ fn about_stats(text: &mut Text, server: &Server) {
     text.field("sync_partial_err", stats.sync_partial_err.load(Relaxed));
     text.field("expired_subkeys", totals.expired_fields);
     text.field("expired_keys", totals.expired);
-    text.zeros(&[
-        "evicted_keys",
-        "evicted_clients",
-        "total_eviction_exceeded_time",
-        "current_eviction_exceeded_time",
-    ]);
+    text.field("evicted_keys", totals.evicted);
+    text.field("evicted_clients", stats.evicted_clients.load(Relaxed));
+    let (total, current) = server.eviction.exceeded(server);
+    text.field("total_eviction_exceeded_time", total / 1000);
+    text.field("current_eviction_exceeded_time", current / 1000);
     text.field("keyspace_hits", totals.hits);
     text.field("keyspace_misses", totals.misses);
     text.field("pubsub_channels", server.pubsub.count(Listening::Channel));

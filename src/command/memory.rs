@@ -15,6 +15,7 @@ use super::{Args, Ctx};
 use crate::resp::Reply;
 use crate::resp::reply::Aggregate;
 use crate::server::client::REPLICA;
+use crate::server::eviction::Aside;
 use crate::store::entry::Entry;
 use crate::store::{SHARDS, shard_of};
 use crate::sys;
@@ -150,6 +151,8 @@ struct Account {
     clients: usize,
     stream: StreamMemory,
     client_count: usize,
+    /// What waits to be written to the append only file.
+    file: u64,
     tables: Vec<Tables>,
     /// From glibc: in live blocks, and taken from the system for blocks live and free.
     allocated: usize,
@@ -194,6 +197,7 @@ impl Account {
                 .sum(),
             stream: StreamMemory::of(c.server),
             client_count: clients.len(),
+            file: Aside::of(c.server).file,
             tables,
             allocated: heaps.in_use + heaps.mmapped,
             active: heaps.arena + heaps.mmapped,
@@ -261,12 +265,9 @@ fn memory_stats(c: &mut Ctx<'_>, _: &mut Args<'_>) -> Outcome {
     number(out, "clients.slaves", a.stream.replicas as i64);
     number(out, "clients.normal", a.clients as i64);
     // What does not exist yet takes nothing.
-    for name in [
-        "cluster.links",
-        "aof.buffer",
-        "lua.caches",
-        "functions.caches",
-    ] {
+    number(out, "cluster.links", 0);
+    number(out, "aof.buffer", a.file as i64);
+    for name in ["lua.caches", "functions.caches"] {
         number(out, name, 0);
     }
     for tables in &a.tables {
@@ -461,6 +462,7 @@ mod tests {
                 replicas: 0,
             },
             client_count: 10,
+            file: 0,
             tables: vec![Tables {
                 number: 0,
                 keys: 1000,

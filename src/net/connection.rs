@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::command::dispatch::{self, Place, Step};
 use crate::command::session::{Clock, Session};
-use crate::command::{client_list, table};
+use crate::command::{client_eviction, client_list, table};
 use crate::resp::{Limits, Parsed, Parser, Reply};
 use crate::server::Server;
 use crate::server::client::{CLOSE_ASAP, Client, Socket};
@@ -263,6 +263,9 @@ impl Connection {
         self.session.tally.totals.reads += 1;
         self.server.stats.pour(&mut self.session.tally);
         self.publish();
+        if client_eviction::is_on(&self.server) {
+            client_eviction::changed(&self.server, &self.session.client);
+        }
         turn
     }
 
@@ -393,7 +396,11 @@ impl Connection {
     pub fn send_mail(&mut self) -> bool {
         self.commit();
         self.gather_broadcast();
+        let had_mail = !self.session.mail.is_empty();
         let many = self.session.mail.deliver(&self.server) >= MANY;
+        if had_mail {
+            client_eviction::check(&self.server);
+        }
         self.heat.talks |= many;
         many
     }

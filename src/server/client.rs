@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::acl::{DEFAULT_USER, User};
 use super::blocking::Waiter;
 use super::config::value::OutputClass;
+use super::eviction::Counted;
 use super::outbox::Outbox;
 use super::pubsub::Subscriptions;
 use crate::util::clock::now_ms;
@@ -153,6 +154,10 @@ pub struct Client {
     pub redirect: AtomicU64,
     /// For a replica, bytes of the stream that it has not been sent, as of a moment ago.
     pub replica_output: AtomicUsize,
+    /// What it counts for in the memory of all clients.
+    counted: AtomicUsize,
+    /// Once it has been evicted, what is freed when the last one lets go of it.
+    leaving: Mutex<Option<Counted>>,
     flags: AtomicU32,
     names: Mutex<Names>,
     /// Who it is logged in as; nobody for a moment before its session begins.
@@ -186,6 +191,8 @@ impl Client {
             subscriptions: Subscriptions::default(),
             redirect: AtomicU64::new(0),
             replica_output: AtomicUsize::new(0),
+            counted: AtomicUsize::new(0),
+            leaving: Mutex::default(),
             flags: AtomicU32::new(flags),
             names: Mutex::default(),
             user: Mutex::default(),
@@ -322,6 +329,22 @@ impl Client {
     /// Bytes that wait to be sent to it, with what they take besides.
     pub fn output_memory(&self) -> usize {
         self.outbox.memory() + self.replica_output.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of memory it takes, as of when all clients were last counted.
+    pub fn counted(&self) -> usize {
+        self.counted.load(Ordering::Relaxed)
+    }
+
+    /// It is evicted: what it takes counts as being freed until it is.
+    pub fn leave(&self, mut freeing: Counted) {
+        freeing.set(self.counted());
+        *self.leaving.lock().unwrap_or_else(PoisonError::into_inner) = Some(freeing);
+    }
+
+    /// Notes how many it takes. Returns how many it has taken until now.
+    pub(super) fn count(&self, bytes: usize) -> usize {
+        self.counted.swap(bytes, Ordering::Relaxed)
     }
 
     /// Bytes of memory the client takes, its buffers included.

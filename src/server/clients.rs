@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::client::{Address, Client, Socket};
+use super::client::{Address, CLOSE_ASAP, Client, MASTER, REPLICA, Socket};
 
 /// All connected clients, by id.
 #[derive(Default)]
@@ -12,6 +12,11 @@ pub struct Clients {
     list: Mutex<BTreeMap<u64, Arc<Client>>>,
     next: AtomicU64,
     count: AtomicUsize,
+    /// Bytes that they take, as far as they have been counted.
+    memory: AtomicU64,
+    /// Held by whoever closes clients because all of them take too much memory; whether that was in
+    /// vain.
+    pub evicting: Mutex<bool>,
 }
 
 impl Clients {
@@ -31,8 +36,31 @@ impl Clients {
     /// Removes a client that has gone.
     pub fn remove(&self, id: u64) {
         let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
-        list.remove(&id);
+        let gone = list.remove(&id);
         self.count.store(list.len(), Ordering::Relaxed);
+        drop(list);
+        if let Some(client) = gone {
+            // Whoever still has it cannot do anything with it, and it counts no more.
+            client.set(CLOSE_ASAP, true);
+            self.count_memory(&client);
+        }
+    }
+
+    /// Brings up to date what a client counts for in [`Clients::memory`].
+    pub fn count_memory(&self, client: &Client) {
+        let counts = !client.has_any(&[CLOSE_ASAP, REPLICA, MASTER]);
+        let now = if counts { client.memory() } else { 0 };
+        // However many do so at a time, the differences add up to what is there in the end.
+        let before = client.count(now) as u64;
+        let more = (now as u64).wrapping_sub(before);
+        self.memory.fetch_add(more, Ordering::Relaxed);
+    }
+
+    /// Bytes that all clients take which count for `maxmemory-clients`, as far as they have been
+    /// counted.
+    pub fn memory(&self) -> u64 {
+        // For a moment a difference may be missing.
+        (self.memory.load(Ordering::Relaxed) as i64).max(0) as u64
     }
 
     /// Number of clients.

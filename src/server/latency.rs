@@ -10,6 +10,9 @@
 //! | `command` | a command that is not marked as fast |
 //! | `fast-command` | a command that is |
 //! | `command-unblocking` | serving a client that has waited in a blocking command |
+//! | `eviction-cycle` | making room before a command, or a part of it in the background |
+//! | `eviction-del` | the removal of one key for that |
+//! | `eviction-lazyfree` | waiting for memory to be freed where no key is left to evict |
 //! | `expire-cycle` | the removal of expired keys of one shard, while it is locked |
 //! | `aof-write` | a write to the append only file |
 //! | `aof-write-active-child` | the same while something is being saved |

@@ -4,8 +4,9 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use super::eviction::Counted;
 use crate::store::Db;
 use crate::types::Value;
 
@@ -16,20 +17,25 @@ pub const THRESHOLD: usize = 64;
 /// for: whoever frees them holds a lock, and everybody else would feel it.
 pub const HUGE: usize = 2048;
 
+/// Elements from which the size of a value is estimated.
+const SAMPLES: usize = 16;
+
 /// Something to free.
 pub enum Garbage {
     /// One value.
     Value(Value),
     /// A shard's part of a database.
     Db(Db),
+    /// A value that has been evicted.
+    Evicted(Value, Counted),
 }
 
 /// Hands garbage to the freeing thread.
 #[derive(Default)]
 pub struct LazyFree {
     sender: Mutex<Option<Sender<Garbage>>>,
-    pending: std::sync::Arc<AtomicUsize>,
-    freed: std::sync::Arc<AtomicUsize>,
+    pending: Arc<AtomicUsize>,
+    freed: Arc<AtomicUsize>,
 }
 
 impl LazyFree {
@@ -56,6 +62,17 @@ impl LazyFree {
         let most = if lazy { THRESHOLD } else { HUGE };
         if value.free_effort() > most {
             self.free(Garbage::Value(value));
+        }
+    }
+
+    /// As [`LazyFree::free_value`], for a value that has been evicted: as long as it is still to be
+    /// freed, its bytes count in `freeing`.
+    pub fn free_evicted(&self, value: Value, lazy: bool, freeing: &Arc<AtomicUsize>) {
+        let most = if lazy { THRESHOLD } else { HUGE };
+        if value.free_effort() > most {
+            let mut counted = Counted::new(freeing);
+            counted.set(crate::sys::block(value.memory(SAMPLES)));
+            self.free(Garbage::Evicted(value, counted));
         }
     }
 
@@ -99,7 +116,7 @@ impl LazyFree {
 impl Garbage {
     fn objects(&self) -> usize {
         match self {
-            Garbage::Value(_) => 1,
+            Garbage::Value(_) | Garbage::Evicted(..) => 1,
             Garbage::Db(db) => db.len(),
         }
     }

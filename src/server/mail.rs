@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Server;
 use super::client::{Client, DEPARTED};
+use super::config::id;
 use super::outbox::Posted;
 use super::tracking::Broadcast;
 use crate::log_warning;
@@ -24,6 +25,8 @@ use crate::resp::Reply;
 pub const SWEEPER: u64 = u64::MAX;
 /// The number under which housekeeping sends.
 pub const HOUSEKEEPER: u64 = u64::MAX - 1;
+/// The number under which the thread sends that goes on with an eviction.
+pub const EVICTOR: u64 = u64::MAX - 2;
 
 /// Lists of receivers up to this length are used again.
 const KEEP: usize = 1024;
@@ -113,6 +116,9 @@ impl Mail {
             Posted::OverLimit => bag.slow.push(client.clone()),
         }
         bag.posted = true;
+        if server.config.int(id::MAXMEMORY_CLIENTS) != 0 {
+            server.clients.count_memory(client);
+        }
         true
     }
 

@@ -11,6 +11,7 @@ pub mod client;
 pub mod clients;
 pub mod config;
 pub mod ending;
+pub mod eviction;
 pub mod histogram;
 pub mod latency;
 pub mod lazyfree;
@@ -48,6 +49,7 @@ use client::Client;
 use clients::Clients;
 use config::{Config, id, table};
 use ending::{Asked, Grace};
+use eviction::Eviction;
 use latency::Latency;
 use lazyfree::LazyFree;
 use loading::Loading;
@@ -91,6 +93,8 @@ pub struct Server {
     pub slowlog: Slowlog,
     /// `CLIENT PAUSE`.
     pub pause: Pause,
+    /// Which keys go when too much memory is in use.
+    pub eviction: Eviction,
     /// Frees large values in the background.
     pub lazyfree: LazyFree,
     /// What has happened to the data set.
@@ -210,6 +214,7 @@ impl Server {
             stats: Stats::new(commands.len()),
             acl: Acl::new(commands, &config),
             pause: Pause::default(),
+            eviction: Eviction::default(),
             lazyfree: LazyFree::default(),
             log: Log::default(),
             replication: Replication::default(),
@@ -240,6 +245,9 @@ impl Server {
         };
         server.refresh_access_policy();
         server.refresh_slow();
+        if server.config.memory(id::MAXMEMORY) > 0 {
+            eviction::excess(&server);
+        }
         server
     }
 

@@ -40,6 +40,8 @@ pub struct Outbox {
     socket: Socket,
     state: Mutex<State>,
     bytes: AtomicUsize,
+    /// Bytes of the buffers besides those that wait: what has been sent of them, and room.
+    spent: AtomicUsize,
     chunks: AtomicUsize,
     /// Whether other threads may have messages for the client.
     pushable: AtomicBool,
@@ -57,6 +59,14 @@ impl Chunk {
         match self {
             Chunk::Own(bytes) => bytes,
             Chunk::Shared(bytes) => bytes,
+        }
+    }
+
+    /// Bytes of memory besides those behind the first `sent`.
+    fn spent(&self, sent: usize) -> usize {
+        match self {
+            Chunk::Own(bytes) => bytes.capacity() - (bytes.len() - sent),
+            Chunk::Shared(_) => sent,
         }
     }
 }
@@ -90,6 +100,7 @@ impl Outbox {
             socket,
             state: Mutex::default(),
             bytes: AtomicUsize::new(0),
+            spent: AtomicUsize::new(0),
             chunks: AtomicUsize::new(0),
             pushable: AtomicBool::new(false),
         }
@@ -141,7 +152,16 @@ impl Outbox {
 
     /// Bytes of memory.
     pub fn memory(&self) -> usize {
-        self.bytes() + self.chunks() * size_of::<Vec<u8>>()
+        let spent = self.spent.load(Ordering::Relaxed);
+        self.bytes() + spent + self.chunks() * size_of::<Vec<u8>>()
+    }
+
+    /// Appends to a buffer, of which the first bytes may have been sent.
+    fn gather(&self, buffer: &mut Vec<u8>, bytes: &[u8]) {
+        let before = buffer.capacity() - buffer.len();
+        buffer.extend_from_slice(bytes);
+        let more = (buffer.capacity() - buffer.len()).wrapping_sub(before);
+        self.spent.fetch_add(more, Ordering::Relaxed);
     }
 
     /// Whether anything is waiting (or being written), in which case later bytes must queue up
@@ -221,7 +241,7 @@ impl Client {
         } else if let Some((Chunk::Own(last), _)) = state.queue.back_mut()
             && last.len() + len <= GATHER
         {
-            last.extend_from_slice(message);
+            outbox.gather(last, message);
         } else {
             let chunk = if len <= SMALL {
                 let mut gathered = std::mem::take(&mut state.spare);
@@ -231,6 +251,7 @@ impl Client {
                 Chunk::Shared(message.clone())
             };
             outbox.chunks.fetch_add(1, Ordering::Relaxed);
+            outbox.spent.fetch_add(chunk.spent(0), Ordering::Relaxed);
             state.queue.push_back((chunk, 0));
         }
         if over_limit(state, total, limit) {
@@ -314,8 +335,17 @@ impl Client {
         }
         let more = bytes.len() - sent;
         let total = outbox.bytes.fetch_add(more, Ordering::Relaxed) + more;
-        outbox.chunks.fetch_add(1, Ordering::Relaxed);
-        state.queue.push_back((Chunk::Own(bytes), sent));
+        if let Some((Chunk::Own(last), _)) = state.queue.back_mut()
+            && more <= SMALL
+            && last.len() + more <= GATHER
+        {
+            outbox.gather(last, &bytes[sent..]);
+        } else {
+            let chunk = Chunk::Own(bytes);
+            outbox.chunks.fetch_add(1, Ordering::Relaxed);
+            outbox.spent.fetch_add(chunk.spent(sent), Ordering::Relaxed);
+            state.queue.push_back((chunk, sent));
+        }
         if over_limit(state, total, limit) {
             note_over_limit(server);
             return false;
@@ -379,11 +409,14 @@ impl Client {
             && let Some((chunk, from)) = state.queue.front_mut()
         {
             let rest = chunk.bytes().len() - *from;
+            let spent = &self.outbox.spent;
             if sent < rest {
                 *from += sent;
+                spent.fetch_add(sent, Ordering::Relaxed);
                 return;
             }
             sent -= rest;
+            spent.fetch_sub(chunk.spent(*from), Ordering::Relaxed);
             self.outbox.chunks.fetch_sub(1, Ordering::Relaxed);
             if let Some((Chunk::Own(mut buffer), _)) = state.queue.pop_front()
                 && state.queue.is_empty()
@@ -435,15 +468,19 @@ impl Client {
             server.stats.sent(rest.len());
             state = outbox.lock();
             outbox.bytes.fetch_sub(rest.len(), Ordering::Relaxed);
+            let spent = chunk.spent(sent);
+            outbox.spent.fetch_sub(spent, Ordering::Relaxed);
             outbox.chunks.fetch_sub(1, Ordering::Relaxed);
             if written.is_err() {
                 state.closed = true;
                 let _ = sys::shutdown(&outbox.socket);
             }
         }
-        state.queue.clear();
+        // However long it has been, its memory goes with what was in it.
+        state.queue = VecDeque::new();
         if state.closed {
             outbox.bytes.store(0, Ordering::Relaxed);
+            outbox.spent.store(0, Ordering::Relaxed);
             outbox.chunks.store(0, Ordering::Relaxed);
         }
         state.active = false;

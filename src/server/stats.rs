@@ -66,6 +66,8 @@ counters! {
     expired,
     /// Fields of hashes removed because they had expired.
     expired_fields,
+    /// Keys evicted because too much memory was in use.
+    evicted,
     /// Changes to the data set.
     changes,
 }
@@ -160,6 +162,8 @@ pub struct Stats {
     pub query_buffer_disconnections: AtomicU64,
     /// Clients closed because of an output buffer limit.
     pub output_buffer_disconnections: AtomicU64,
+    /// Clients closed because all of them together took too much memory.
+    pub evicted_clients: AtomicU64,
     /// Failed authentications.
     pub auth_denied: AtomicU64,
     /// Commands refused because of who sent them.
@@ -210,6 +214,7 @@ impl Stats {
             startup_memory: AtomicUsize::new(0),
             query_buffer_disconnections: AtomicU64::new(0),
             output_buffer_disconnections: AtomicU64::new(0),
+            evicted_clients: AtomicU64::new(0),
             auth_denied: AtomicU64::new(0),
             command_denied: AtomicU64::new(0),
             key_denied: AtomicU64::new(0),
@@ -409,6 +414,7 @@ impl Stats {
             &self.unexpected_errors,
             &self.query_buffer_disconnections,
             &self.output_buffer_disconnections,
+            &self.evicted_clients,
             &self.auth_denied,
             &self.command_denied,
             &self.key_denied,

@@ -256,6 +256,18 @@ impl Tracking {
         }
     }
 
+    /// The same for a key that is evicted, which is nobody's own doing.
+    pub fn evicted(&self, server: &Server, mail: &mut Mail, hash: u64, key: &[u8]) {
+        if self.prefix_count() > 0 {
+            self.note(mail, key, false);
+        }
+        if self.key_count() > 0 {
+            let readers = self.forget(hash, key);
+            let ids = readers.iter().map(|reader| reader.id);
+            self.tell_even(server, mail, key, ids, true);
+        }
+    }
+
     /// The same for a key that is removed because it has expired.
     pub fn expired(&self, server: &Server, mail: &mut Mail, hash: u64, key: &[u8]) {
         if self.prefix_count() > 0 {
@@ -395,6 +407,18 @@ impl Tracking {
         key: &[u8],
         ids: impl ExactSizeIterator<Item = u64>,
     ) {
+        self.tell_even(server, mail, key, ids, false);
+    }
+
+    /// As [`Tracking::tell`]; with `all` even those who do not want to know what they do themselves.
+    fn tell_even(
+        &self,
+        server: &Server,
+        mail: &mut Mail,
+        key: &[u8],
+        ids: impl ExactSizeIterator<Item = u64>,
+        all: bool,
+    ) {
         if ids.len() == 0 {
             return;
         }
@@ -404,7 +428,7 @@ impl Tracking {
         };
         let mut message = Message::new(list(std::iter::once(key)));
         for client in told {
-            let own = client.has(TRACKING_NOLOOP) && mail.is_from(&client);
+            let own = !all && client.has(TRACKING_NOLOOP) && mail.is_from(&client);
             if !own && client.has(TRACKING) && !client.has(TRACKING_BCAST) {
                 message.send(server, mail, &client);
             }

@@ -11,6 +11,7 @@ pub mod access;
 pub mod dict;
 pub mod entry;
 pub mod locks;
+pub mod sampling;
 pub mod snapshot;
 pub mod sweep;
 pub mod wheel;
@@ -29,6 +30,8 @@ use wheel::Wheel;
 /// Number of shards: enough that one is rarely contended and that no pause over one is felt.
 pub const SHARDS: usize = 256;
 const SHARD_BITS: u32 = SHARDS.trailing_zeros();
+/// As many stale items may a wheel have before it is worth building anew.
+const STALE: usize = 1024;
 
 /// A value on cache lines of its own.
 #[repr(align(128))]
@@ -233,7 +236,7 @@ impl Db {
         let entry = self.dict.remove(hash, key, &self.hasher)?;
         if entry.key.deadline().is_some() {
             self.volatile -= 1;
-            self.prune_wheel();
+            self.prune_wheel(STALE);
         }
         Some(entry)
     }
@@ -274,7 +277,7 @@ impl Db {
     fn expect(&mut self, hash: u64, deadline: i64, now: i64) -> Option<i64> {
         let wheel = self.wheel.get_or_insert_with(|| Box::new(Wheel::new(now)));
         wheel.insert(hash, deadline);
-        self.prune_wheel();
+        self.prune_wheel(STALE);
         self.next_due()
     }
 
@@ -293,12 +296,12 @@ impl Db {
         self.wheel.as_ref().map_or(0, |wheel| wheel.memory())
     }
 
-    /// Builds the wheel anew without its stale items once most of it is stale.
-    fn prune_wheel(&mut self) {
+    /// Builds the wheel anew without its stale items once most of it is stale, and more than so many.
+    fn prune_wheel(&mut self, few: usize) {
         let Some(old) = self
             .wheel
             .as_ref()
-            .filter(|wheel| wheel.len() > 2 * (self.volatile + self.hashes) + 1024)
+            .filter(|wheel| wheel.len() > 2 * (self.volatile + self.hashes) + few)
         else {
             return;
         };

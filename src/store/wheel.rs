@@ -8,6 +8,8 @@
 //! key, or inserts it again under its deadline, or forgets it; moving items to finer levels is the
 //! same operation.
 
+use crate::util::random::Rng;
+
 /// Milliseconds of a slot of the lowest level.
 pub const TICK: i64 = 16;
 const LEVELS: usize = 7;
@@ -120,6 +122,38 @@ impl Wheel {
         true
     }
 
+    /// The items slot by slot, those that come up soonest first. There is none without any.
+    pub fn slots(&self) -> impl Iterator<Item = &[u64]> {
+        let levels = self.levels.iter().enumerate();
+        let ahead = levels.flat_map(|(number, level)| {
+            let shift = number as u32 * SLOT_BITS;
+            let here = (self.current >> shift) as usize % SLOTS;
+            let slots = level.slots.as_ref().filter(|_| level.occupied != 0);
+            slots.into_iter().flat_map(move |slots| &slots[here + 1..])
+        });
+        let slots = std::iter::once(&self.pending).chain(ahead);
+        slots.map(Vec::as_slice).filter(|slot| !slot.is_empty())
+    }
+
+    /// Picks items at random, each as likely as the others, and hands them to `pick` until that
+    /// returns `false`.
+    pub fn each_random(&self, rng: &mut Rng, mut pick: impl FnMut(u64) -> bool) {
+        let full: Vec<&[u64]> = self.slots().collect();
+        loop {
+            let mut at = rng.index(self.items);
+            let slot = full.iter().find(|slot| match slot.get(at) {
+                Some(_) => true,
+                None => {
+                    at -= slot.len();
+                    false
+                }
+            });
+            if !slot.is_some_and(|slot| pick(slot[at])) {
+                return;
+            }
+        }
+    }
+
     /// Bytes of memory.
     pub fn memory(&self) -> usize {
         let slots = self.levels.iter().filter_map(|level| level.slots.as_ref());
@@ -209,6 +243,48 @@ mod tests {
         assert!(wheel.take_due(1600, 9, &mut due));
         assert!(!wheel.take_due(1600, 9, &mut due));
         assert_eq!((due, wheel.len()), (vec![1, 1], 1));
+    }
+
+    #[test]
+    fn what_is_soonest_comes_first() {
+        let mut wheel = Wheel::new(1024);
+        for (hash, deadline) in [(1, 9_000_000), (2, 1200), (3, 50_000), (4, 1300), (5, 1100)] {
+            wheel.insert(hash, deadline);
+        }
+        let slots = |wheel: &Wheel| wheel.slots().map(<[u64]>::to_vec).collect::<Vec<_>>();
+        assert_eq!(slots(&wheel), [[5], [2], [4], [3], [1]]);
+        // What has come up and is not handed out yet is sooner than anything.
+        let mut due = Vec::new();
+        assert!(wheel.take_due(1100, 9, &mut due) || wheel.take_due(1200, 9, &mut due));
+        wheel.put_back(5);
+        assert_eq!(slots(&wheel)[0], [5]);
+        // However far on the wheel is, what is in it is found.
+        let mut wheel = Wheel::new(1_700_000_000_000);
+        let start = wheel.now();
+        for hash in 0..1000u64 {
+            wheel.insert(hash, start + (hash as i64 * 7919) % 1_000_000_000);
+        }
+        assert_eq!(wheel.slots().map(<[u64]>::len).sum::<usize>(), 1000);
+    }
+
+    #[test]
+    fn every_item_is_picked_about_as_often() {
+        let mut wheel = Wheel::new(1000);
+        for hash in 0..100 {
+            // One by itself, all others together.
+            wheel.insert(hash, if hash == 0 { 5000 } else { 9_000_000 });
+        }
+        let (mut counts, mut left) = ([0; 100], 100_000);
+        wheel.each_random(&mut Rng::new([1, 2]), |hash| {
+            counts[hash as usize] += 1;
+            left -= 1;
+            left > 0
+        });
+        assert!(
+            counts.iter().all(|count| (800..1200).contains(count)),
+            "{counts:?}"
+        );
+        Wheel::new(0).each_random(&mut Rng::new([1, 2]), |_| unreachable!());
     }
 
     #[test]

@@ -163,9 +163,6 @@ pub mod later {
         ROWS, base super::before(), all PENDING;
 
         BIND_SOURCE_ADDR = "bind-source-addr", Kind::Text, "", MUTABLE, "Local address of outgoing links";
-        MAXMEMORY_SAMPLES = "maxmemory-samples", int(1, INT_MAX), "5", MUTABLE, "Keys compared for each eviction";
-        MAXMEMORY_EVICTION_TENACITY = "maxmemory-eviction-tenacity", int(0, 100), "10", MUTABLE, "How long one eviction may go on";
-        MAXMEMORY_CLIENTS = "maxmemory-clients", Kind::MemoryOrPercent, "0", MUTABLE, "Memory of all clients at which the largest are closed";
         BUSY_REPLY_THRESHOLD = "busy-reply-threshold" | "lua-time-limit", int(0, LONG), "5000", MUTABLE, "Milliseconds after which a script is busy";
     }
 }

@@ -264,11 +264,17 @@ options! {
         "Most memory to use for data; 0 sets no limit";
     MAXMEMORY_POLICY = "maxmemory-policy", Kind::Enum(MAXMEMORY_POLICIES), "noeviction", MUTABLE,
         "Which keys make room when maxmemory is reached";
+    MAXMEMORY_SAMPLES = "maxmemory-samples", int(1, INT_MAX), "5", MUTABLE,
+        "Keys compared for each eviction";
+    MAXMEMORY_EVICTION_TENACITY = "maxmemory-eviction-tenacity", int(0, 100), "10", MUTABLE,
+        "How long one eviction may go on";
+    MAXMEMORY_CLIENTS = "maxmemory-clients", Kind::MemoryOrPercent, "0", MUTABLE,
+        "Memory of all clients at which the largest are closed";
     LFU_LOG_FACTOR = "lfu-log-factor", int(0, INT_MAX), "10", MUTABLE,
         "How slowly the counter of uses grows";
     LFU_DECAY_TIME = "lfu-decay-time", int(0, INT_MAX), "1", MUTABLE,
         "Minutes after which the counter of uses falls by one";
-    LAZYFREE_LAZY_EVICTION = "lazyfree-lazy-eviction", Kind::Bool, "no", DEBUG | PENDING,
+    LAZYFREE_LAZY_EVICTION = "lazyfree-lazy-eviction", Kind::Bool, "no", DEBUG,
         "Free evicted values in the background";
     LAZYFREE_LAZY_EXPIRE = "lazyfree-lazy-expire", Kind::Bool, "no", DEBUG,
         "Free expired values in the background";

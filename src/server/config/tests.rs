@@ -122,7 +122,8 @@ fn ids_are_the_places_of_their_rows() {
     ] {
         assert_eq!(id.name(), name);
     }
-    assert!(id::MAXMEMORY_SAMPLES.row().has(PENDING));
+    assert!(id::BUSY_REPLY_THRESHOLD.row().has(PENDING));
+    assert!(!id::MAXMEMORY_SAMPLES.row().has(PENDING));
     assert!(!id::REPL_TIMEOUT.row().has(PENDING));
     assert!(!id::APPENDONLY.row().has(PENDING));
     assert!(!id::PORT.row().has(PENDING));
@@ -507,7 +508,7 @@ fn values_may_be_any_bytes() {
 #[test]
 fn a_config_file_is_read() {
     let text = "# comment\r\n\n  port 7000  \nREQUIREPASS \"a b\\x41\"\nlogfile ''\n\
-                bind 127.0.0.1 ::1\nmaxmemory-samples 9\nclient-output-buffer-limit normal 1 2 3\n\
+                bind 127.0.0.1 ::1\nbusy-reply-threshold 9\nclient-output-buffer-limit normal 1 2 3\n\
                 client-output-buffer-limit replica 4 5 6\nlua-replicate-commands yes\n\
                 rename-command CONFIG \"\"\nrename-command get fetch";
     let file = TempFile::new("whole.conf", text);
@@ -520,7 +521,7 @@ fn a_config_file_is_read() {
         show(config, "client-output-buffer-limit"),
         "normal 1 2 3 slave 4 5 6 pubsub 33554432 8388608 60"
     );
-    assert_eq!(config.pending_changed(), ["maxmemory-samples"]);
+    assert_eq!(config.pending_changed(), ["busy-reply-threshold"]);
     assert_eq!(loaded.file.as_deref(), Some(file.0.as_path()));
     let renames: Vec<_> = loaded.renames.iter().map(|r| (&*r.from, &*r.to)).collect();
     let expected: [(&[u8], &[u8]); 2] = [(b"CONFIG", b""), (b"get", b"fetch")];

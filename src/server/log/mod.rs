@@ -378,6 +378,12 @@ impl Log {
         self.tail().file.pending.len()
     }
 
+    /// Bytes of memory of the stream, and of what waits to be taken.
+    pub fn buffers(&self) -> (usize, usize) {
+        let tail = self.tail();
+        (tail.stream.memory(), tail.file.pending.capacity())
+    }
+
     /// Waits until something is there to be taken, or the time is over. Returns whether something
     /// is.
     pub fn wait(&self, timeout: Duration) -> bool {

@@ -58,6 +58,8 @@ pub(super) struct Stream {
     /// The offset of the end at which one may be too far behind, not before it is looked for.
     alarm: u64,
     blocks: VecDeque<Block>,
+    /// What the blocks have room for together.
+    room: usize,
     readers: Vec<Reader>,
     last_cursor: u64,
 }
@@ -70,8 +72,7 @@ impl Stream {
 
     /// Bytes that the blocks take.
     pub fn memory(&self) -> usize {
-        let room = self.blocks.iter().map(|block| block.bytes.capacity());
-        room.sum::<usize>() + self.blocks.len() * size_of::<Block>()
+        self.room + self.blocks.capacity() * size_of::<Block>()
     }
 
     /// Keeps so many bytes from now on.
@@ -134,10 +135,12 @@ impl Stream {
                 None => 0,
             };
             if room == 0 {
-                self.blocks.push_back(Block {
+                let block = Block {
                     start: self.end,
                     bytes: Vec::with_capacity(bytes.len().max(BLOCK)),
-                });
+                };
+                self.room += block.bytes.capacity();
+                self.blocks.push_back(block);
                 continue;
             }
             let (now, later) = bytes.split_at(room.min(bytes.len()));
@@ -158,13 +161,15 @@ impl Stream {
             if !enough || needed {
                 return;
             }
+            self.room -= block.bytes.capacity();
             self.blocks.pop_front();
         }
     }
 
     /// Forgets everything; the stream goes on at an offset. Who has been reading gets nothing more.
     pub fn restart(&mut self, end: u64) {
-        self.blocks.clear();
+        self.blocks = VecDeque::new();
+        self.room = 0;
         self.readers.clear();
         self.alarm = 0;
         self.end = end;

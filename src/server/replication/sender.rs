@@ -17,6 +17,7 @@ use std::time::Duration;
 use super::replicas::{Phase, Replica};
 use crate::server::Server;
 use crate::server::client::CLOSE_ASAP;
+use crate::server::eviction::Counted;
 use crate::server::log::stream::Cursor;
 use crate::sys;
 use crate::util::clock::steady_ms;
@@ -178,12 +179,16 @@ impl Sender<'_> {
     fn stream(&self, cursor: Cursor) -> io::Result<()> {
         let log = &self.server.log;
         let mut buffer = Vec::new();
+        // What has been read is still to be sent.
+        let mut counted = Counted::new(self.server.eviction.sending());
         while !self.replica.is_gone() && !log.is_closed() {
             buffer.clear();
             if log.read(cursor, SLICE, &mut buffer, KEEP_ALIVE) == 0 {
                 buffer.shrink_to(0);
+                counted.set(0);
                 continue;
             }
+            counted.set(buffer.capacity());
             self.send(&buffer)?;
             // A replica that has much to catch up with gets it at once.
             if buffer.len() < SLICE {
