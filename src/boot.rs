@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::command::{client_eviction, consequences, eviction, keyspace, table};
 use crate::loading;
@@ -248,11 +248,16 @@ fn start_threads(server: &Arc<Server>) -> std::io::Result<()> {
         "sweeper",
         Box::new(move || {
             let paused = || keyspace::sweeper_paused(&sweeper);
+            let effort = || sweeper.config.int(id::ACTIVE_EXPIRE_EFFORT) as usize;
             let mail = RefCell::new(Mail::new(SWEEPER));
             sweeper.store.sweep_until_stopped(
                 paused,
+                effort,
                 |_, db, gone| consequences::swept(&sweeper, &mut mail.borrow_mut(), db, gone),
                 |took| {
+                    let micros = took.as_micros() as u64;
+                    let spent = &sweeper.stats.expire_micros;
+                    spent.fetch_add(micros, Ordering::Relaxed);
                     let latency = &sweeper.latency;
                     latency.note(&sweeper.config, "expire-cycle", took);
                     mail.borrow_mut().deliver(&sweeper);
@@ -347,20 +352,24 @@ fn save_what_is_due(server: &Arc<Server>) {
     }
 }
 
-/// What is due every tenth of a second, and every second.
+/// What is due as often as `hz` says, every tenth of a second, and every second.
 fn keep_house(server: &Arc<Server>) {
-    let mut ticks = 0u64;
+    const TENTH: Duration = Duration::from_millis(Stats::SAMPLE_MS as u64);
+    let (mut ticks, mut rounds) = (0u64, 0u64);
     let mut mail = Mail::new(HOUSEKEEPER);
     let mut memory = Waste::default();
+    let mut last = Instant::now();
     while !server.is_stopping() {
-        std::thread::sleep(Duration::from_millis(Stats::SAMPLE_MS as u64));
+        // What tests and tools rely on happens ten times a second, however low it is.
+        let hz = server.config.int(id::HZ).max(10) as u32;
+        std::thread::sleep(Duration::from_secs(1) / hz);
         if server.testing.no_cron.load(Ordering::Relaxed) {
             continue;
         }
         server.testing.stand_still();
-        server.stats.sample();
+        rounds += 1;
         if !server.blocking.is_empty() {
-            server.blocking.end_gone(ticks);
+            server.blocking.end_gone(rounds);
         }
         if server.tracking.is_full(server) {
             // The limit has been lowered.
@@ -369,15 +378,25 @@ fn keep_house(server: &Arc<Server>) {
         }
         keyspace::expire_own_keys(server, &mut mail);
         eviction::tick(server);
-        ticks += 1;
-        replication::failover::tick(server);
         save_what_is_due(server);
+        if last.elapsed() < TENTH {
+            continue;
+        }
+        // What is late by less than a tenth is made up for.
+        last = match last.elapsed() < 2 * TENTH {
+            true => last + TENTH,
+            false => Instant::now(),
+        };
+        ticks += 1;
+        server.stats.sample();
+        replication::failover::tick(server);
         server.replication.replicas.tick(server);
         if ticks.is_multiple_of(10) {
             close_idle_clients(server);
             close_slow_readers(server);
             client_eviction::recount(server);
             memory.give_back();
+            server.stats.note_peaks(server.clients.largest_buffers());
             server.targets.close_idle();
         }
     }
@@ -425,15 +444,17 @@ fn close_idle_clients(server: &Server) {
     }
 }
 
-/// Closes clients that have been above the soft limit of their output for too long.
+/// Closes clients that have been above the soft limit of their output for too long, or are above a
+/// hard one that has been lowered.
 fn close_slow_readers(server: &Server) {
     for client in server.clients.all() {
         let limit = server.config.output_limit(client.output_class());
-        if limit.soft > 0 && client.is_over_soft_limit(limit) {
+        if limit.soft.max(limit.hard) > 0 && client.is_over_limit(limit) {
             server
                 .stats
                 .output_buffer_disconnections
                 .fetch_add(1, Ordering::Relaxed);
+            server.remove_client(&client);
             mail::close_slow(&client);
         }
     }

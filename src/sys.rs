@@ -14,7 +14,7 @@ use std::ffi::{CStr, CString, c_char, c_int, c_long, c_short, c_uint, c_ulong, c
 use std::fs::{self, File};
 use std::io::{self, IoSlice, IsTerminal};
 use std::mem;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::ptr;
 use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
@@ -137,6 +137,7 @@ mod c {
 
         pub safe fn socket(family: c_int, kind: c_int, protocol: c_int) -> c_int;
         pub fn bind(fd: c_int, addr: *const c_void, len: c_uint) -> c_int;
+        pub fn connect(fd: c_int, addr: *const c_void, len: c_uint) -> c_int;
         pub safe fn listen(fd: c_int, backlog: c_int) -> c_int;
         pub fn setsockopt(
             fd: c_int,
@@ -563,6 +564,7 @@ const TCP_KEEPINTVL: c_int = 5;
 const TCP_KEEPCNT: c_int = 6;
 const IPPROTO_IPV6: c_int = 41;
 const IPV6_V6ONLY: c_int = 26;
+const EINPROGRESS: i32 = 115;
 const MSG_DONTWAIT: c_int = 0x40;
 const MSG_NOSIGNAL: c_int = 0x4000;
 const FIONREAD: c_ulong = 0x541B;
@@ -741,44 +743,98 @@ pub fn listen(fd: impl AsFd, backlog: u32) -> io::Result<()> {
 /// old connections linger. An IPv6 one takes IPv6 only, so that `0.0.0.0` and
 /// `::` can be bound side by side.
 pub fn bind_tcp(addr: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
+    let fd = tcp_socket(addr)?;
+    if addr.is_ipv6() {
+        set_option(&fd, IPPROTO_IPV6, IPV6_V6ONLY, 1)?;
+    }
+    bind(&fd, addr)?;
+    listen(&fd, backlog)?;
+    Ok(TcpListener::from(fd))
+}
+
+/// A TCP socket, closed on exec, with an address of this machine's own: where a
+/// connection is to come from, for [`connect`].
+pub fn bound_socket(source: SocketAddr) -> io::Result<OwnedFd> {
+    let fd = tcp_socket(source)?;
+    bind(&fd, source)?;
+    Ok(fd)
+}
+
+/// Connects a socket that is not connected, within `timeout`.
+pub fn connect(fd: OwnedFd, target: SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
+    let stream = TcpStream::from(fd);
+    stream.set_nonblocking(true)?;
+    let addr = RawAddr::from(target);
+    let (at, len) = addr.parts();
+    // SAFETY: the kernel reads `len` bytes at `at`, the size of what is there.
+    let connected = check(unsafe { c::connect(stream.as_raw_fd(), at, len) });
+    if let Err(error) = connected {
+        if error.raw_os_error() != Some(EINPROGRESS) {
+            return Err(error);
+        }
+        let ms = c_int::try_from(timeout.as_millis()).unwrap_or(c_int::MAX);
+        if !wait_writable(&stream, ms)? {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        if let Some(error) = stream.take_error()? {
+            return Err(error);
+        }
+    }
+    stream.set_nonblocking(false)?;
+    Ok(stream)
+}
+
+/// A TCP socket for addresses of this family.
+fn tcp_socket(addr: SocketAddr) -> io::Result<OwnedFd> {
     let family = if addr.is_ipv4() { AF_INET } else { AF_INET6 };
     let raw = check(c::socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0))?;
     // SAFETY: the descriptor is new, open, and nobody else knows of it.
     let fd = unsafe { OwnedFd::from_raw_fd(raw) };
     set_option(&fd, SOL_SOCKET, SO_REUSEADDR, 1)?;
-    match addr {
-        SocketAddr::V4(v4) => bind(
-            &fd,
-            &c::SockAddrIn {
+    Ok(fd)
+}
+
+/// An address as the kernel reads it.
+enum RawAddr {
+    V4(c::SockAddrIn),
+    V6(c::SockAddrIn6),
+}
+
+impl RawAddr {
+    /// Where it is, and its size.
+    fn parts(&self) -> (*const c_void, c_uint) {
+        match self {
+            RawAddr::V4(v4) => (ptr::from_ref(v4).cast(), mem::size_of_val(v4) as c_uint),
+            RawAddr::V6(v6) => (ptr::from_ref(v6).cast(), mem::size_of_val(v6) as c_uint),
+        }
+    }
+}
+
+impl From<SocketAddr> for RawAddr {
+    fn from(addr: SocketAddr) -> Self {
+        match addr {
+            SocketAddr::V4(v4) => RawAddr::V4(c::SockAddrIn {
                 family: AF_INET as u16,
                 port_be: v4.port().to_be(),
                 addr: v4.ip().octets(),
                 zero: [0; 8],
-            },
-        )?,
-        SocketAddr::V6(v6) => {
-            set_option(&fd, IPPROTO_IPV6, IPV6_V6ONLY, 1)?;
-            bind(
-                &fd,
-                &c::SockAddrIn6 {
-                    family: AF_INET6 as u16,
-                    port_be: v6.port().to_be(),
-                    flowinfo: v6.flowinfo(),
-                    addr: v6.ip().octets(),
-                    scope_id: v6.scope_id(),
-                },
-            )?;
+            }),
+            SocketAddr::V6(v6) => RawAddr::V6(c::SockAddrIn6 {
+                family: AF_INET6 as u16,
+                port_be: v6.port().to_be(),
+                flowinfo: v6.flowinfo(),
+                addr: v6.ip().octets(),
+                scope_id: v6.scope_id(),
+            }),
         }
     }
-    listen(&fd, backlog)?;
-    Ok(TcpListener::from(fd))
 }
 
-/// `T` is one of the two socket addresses.
-fn bind<T>(fd: &OwnedFd, addr: &T) -> io::Result<()> {
-    let len = mem::size_of::<T>() as c_uint;
-    // SAFETY: the kernel reads `len` bytes at `addr`, the size of what is there.
-    check(unsafe { c::bind(fd.as_raw_fd(), ptr::from_ref(addr).cast(), len) }).map(drop)
+fn bind(fd: &OwnedFd, addr: SocketAddr) -> io::Result<()> {
+    let addr = RawAddr::from(addr);
+    let (at, len) = addr.parts();
+    // SAFETY: the kernel reads `len` bytes at `at`, the size of what is there.
+    check(unsafe { c::bind(fd.as_raw_fd(), at, len) }).map(drop)
 }
 
 fn queued(fd: impl AsFd, request: c_ulong) -> io::Result<usize> {
@@ -1554,6 +1610,26 @@ mod tests {
             fs::read_to_string(format!("/proc/self/task/{id}/comm")).unwrap()
         });
         assert_eq!(test.join().unwrap(), "stdis *:6379 an\n");
+    }
+
+    #[test]
+    fn a_connection_comes_from_where_it_is_bound() {
+        let wait = Duration::from_secs(10);
+        let listener = bind_tcp((Ipv4Addr::LOCALHOST, 0).into(), 8).unwrap();
+        let target = listener.local_addr().unwrap();
+        let source = Ipv4Addr::new(127, 0, 0, 2);
+        let stream = connect(bound_socket((source, 0).into()).unwrap(), target, wait).unwrap();
+        let (mut other, peer) = listener.accept().unwrap();
+        assert_eq!(peer.ip(), source);
+        assert_eq!(peer, stream.local_addr().unwrap());
+        // Reads wait, as with any other connection.
+        other.write_all(b"x").unwrap();
+        assert_eq!((&stream).read(&mut [0; 8]).unwrap(), 1);
+        drop(listener);
+        let error = connect(bound_socket((source, 0).into()).unwrap(), target, wait).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        // An address for documents, which no machine has.
+        assert!(bound_socket((Ipv4Addr::new(192, 0, 2, 1), 0).into()).is_err());
     }
 
     #[test]

@@ -87,7 +87,8 @@ const CLIENT_SUBCOMMANDS: &[Command] = &[
                 | [SKIPME `yes/no`])...)",
         )
         .history(&[
-            ("2.8.12", "Filters, among them ID"),
+            ("2.8.12", "Filters"),
+            ("2.8.12", "Filter ID"),
             ("3.2.0", "TYPE knows masters"),
             (
                 "5.0.0",

@@ -53,16 +53,16 @@ fn write_line(
         client.multi.load(Relaxed)
     )?;
     // Replies leave at the end of a batch or go to the outbox, so there is never a number of bytes
-    // to show as those of the reply buffer itself. It only grows as far as a batch needed: its size
-    // is also the most it has held.
-    let room = client.reply_room.load(Relaxed);
+    // to show as those that wait in the reply buffer itself.
     write!(
         text,
-        " qbuf={} qbuf-free={} argv-mem={} multi-mem={} rbs={room} rbp={room} obl=0 oll={} omem={} tot-mem={}",
+        " qbuf={} qbuf-free={} argv-mem={} multi-mem={} rbs={} rbp={} obl=0 oll={} omem={} tot-mem={}",
         client.query_used.load(Relaxed),
         client.query_free.load(Relaxed),
         argv.unwrap_or_else(|| client.argv.load(Relaxed)),
         client.multi_memory.load(Relaxed),
+        client.reply_room.load(Relaxed),
+        client.reply_peak.load(Relaxed),
         outbox.chunks(),
         client.output_memory(),
         client.memory()

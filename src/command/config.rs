@@ -86,6 +86,9 @@ const NO_FILE: Error = Error::new("ERR The server is running without a config fi
 /// File descriptors that are not for clients, as Redis counts them.
 const RESERVED_FDS: u64 = 32;
 
+/// The least that `CONFIG SET repl-backlog-size` sets.
+const LEAST_BACKLOG: u64 = 16 << 10;
+
 /// `CONFIG GET parameter ...`
 fn config_get(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
     let patterns: Vec<&[u8]> = args.from(2).collect();
@@ -143,7 +146,11 @@ fn apply(server: &Arc<Server>, option: OptId, in_transaction: bool) -> Result<()
     } else if option == id::APPENDFSYNC {
         server.aof.refresh(server);
     } else if option == id::REPL_BACKLOG_SIZE {
-        let limit = server.config.memory(id::REPL_BACKLOG_SIZE);
+        let limit = server
+            .config
+            .memory(id::REPL_BACKLOG_SIZE)
+            .max(LEAST_BACKLOG);
+        server.config.adjust(id::REPL_BACKLOG_SIZE, limit as i64);
         server.log.set_stream_limit(limit as usize);
     } else if option == id::CLIENT_OUTPUT_BUFFER_LIMIT {
         replicas::set_hard_limit(server);

@@ -14,6 +14,7 @@ use super::spec::*;
 use super::{Args, Ctx};
 use super::{config, debug_digest, debug_reload, debug_values};
 use crate::log_warning;
+use crate::server::Testing;
 use crate::server::config::id;
 use crate::store::{Locks, SHARDS, shard_of};
 use crate::types::quicklist::Limits;
@@ -73,6 +74,7 @@ fn debug(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
         (b"protocol", 3) => protocol(c, args),
         (b"reload", _) => debug_reload::reload(c, args),
         (b"replicate", 3..) => replicate(c, args),
+        (b"replybuffer", 4) => replybuffer(c, args),
         (b"quicklist-packed-threshold", 3) => quicklist_packed_threshold(c, args),
         (b"sdslen", 3) => sdslen(c, args),
         (b"set-active-expire", 3) => set_active_expire(c, args),
@@ -135,6 +137,10 @@ const HELP: &[&str] = &[
     "      Do not save first: load the file that is there.",
     "REPLICATE <word> [<word> ...]",
     "    Send a command to replicas only, so that they come to differ.",
+    "REPLYBUFFER PEAK-RESET-TIME <NEVER|RESET|milliseconds>",
+    "    Set for how long the most that a client's reply buffer has held decides on its size.",
+    "REPLYBUFFER RESIZING <0|1>",
+    "    Leave reply buffers as large as they are, or fit them to what they hold.",
     "SDSLEN <key>",
     "    Show length, spare room and memory of <key> and its string value.",
     "SET-ACTIVE-EXPIRE <0|1>",
@@ -184,6 +190,26 @@ fn change_repl_id(c: &mut Ctx<'_>) -> Outcome {
 fn replicate(c: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
     let words: Vec<&[u8]> = args.from(2).collect();
     c.server.log.say(words.into_iter());
+    c.out.ok();
+    Ok(())
+}
+
+/// `DEBUG REPLYBUFFER PEAK-RESET-TIME NEVER | RESET | milliseconds`, `DEBUG REPLYBUFFER RESIZING 0|1`
+fn replybuffer(c: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
+    let testing = &c.server.testing;
+    if is(&args[2], "peak-reset-time") {
+        let millis = match &args[3] {
+            never if is(never, "never") => -1,
+            reset if is(reset, "reset") => Testing::REPLY_PEAK_MS,
+            _ => int(args, 3)?,
+        };
+        testing.reply_peak_ms.store(millis, Ordering::Relaxed);
+    } else if is(&args[2], "resizing") {
+        let on = num::parse_i64(&args[3]).unwrap_or(0) != 0;
+        testing.reply_resizing.store(on, Ordering::Relaxed);
+    } else {
+        return Err(wrong_subcommand(args));
+    }
     c.out.ok();
     Ok(())
 }

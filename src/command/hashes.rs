@@ -472,7 +472,7 @@ fn draw_any(
     pool: &Pool<'_>,
     count: u64,
     rng: &mut Rng,
-    mut goes_on: impl FnMut(&Reply) -> bool,
+    mut goes_on: impl FnMut(&mut Reply) -> bool,
 ) {
     // Only when every field is due, and then the hash is as good as gone.
     if pool.len() == 0 {

@@ -5,8 +5,6 @@
 //! <https://redis.io/docs/latest/commands/info/>
 
 use std::fmt::{Display, Write};
-use std::net::SocketAddr;
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -230,23 +228,20 @@ fn about_server(text: &mut Text, server: &Server) {
     let file = server.config_file.clone().unwrap_or_default();
     text.field("config_file", file.display());
     text.field("io_threads_active", 0);
-    listeners(text, server);
     if let Some(left) = server.grace.left() {
         text.field("shutdown_in_milliseconds", left.as_millis());
     }
+    listeners(text, server);
 }
 
-/// Where the server listens.
+/// Where the server listens, in the words of the configuration.
 fn listeners(text: &mut Text, server: &Server) {
-    let listening = server
-        .listening
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner);
-    let port = listening.first().map(SocketAddr::port);
-    if let Some(port) = port {
-        let bound: String = listening
+    let port = server.config.int(id::PORT);
+    if port > 0 {
+        let words = server.config.words(id::BIND);
+        let bound: String = words
             .iter()
-            .map(|address| format!(",bind={}", address.ip()))
+            .map(|word| format!(",bind={}", String::from_utf8_lossy(word)))
             .collect();
         text.line(format_args!("listener0:name=tcp{bound},port={port}"));
     }
@@ -261,26 +256,25 @@ fn listeners(text: &mut Text, server: &Server) {
 
 fn about_clients(text: &mut Text, server: &Server) {
     let clients = server.clients.all();
-    let input = clients
-        .iter()
-        .map(|client| client.query_used.load(Relaxed) + client.query_free.load(Relaxed));
-    let output = clients.iter().map(|client| client.outbox.memory());
+    let largest = server.clients.largest_buffers();
+    let (input, output) = server.stats.recent_peaks(largest);
     let replicas = clients.iter().filter(|client| client.has(REPLICA)).count();
     text.field("connected_clients", clients.len() - replicas);
     text.field("cluster_connections", 0);
     text.field("maxclients", server.config.int(id::MAXCLIENTS));
-    text.field("client_recent_max_input_buffer", input.max().unwrap_or(0));
-    text.field("client_recent_max_output_buffer", output.max().unwrap_or(0));
+    text.field("client_recent_max_input_buffer", input);
+    text.field("client_recent_max_output_buffer", output);
     let blocked = clients.iter().filter(|client| client.has(BLOCKED)).count();
     text.field("blocked_clients", blocked);
     text.field("tracking_clients", server.tracking.client_count());
-    // This one is from Redis 7.4.
+    // Three of these are from Redis 7.4.
     text.field("pubsub_clients", server.pubsub.clients());
     text.field("watching_clients", server.watching.client_count());
     text.field("clients_in_timeout_table", server.blocking.with_deadline());
     text.field("total_watched_keys", server.watching.key_count());
     text.field("total_blocking_keys", server.blocking.key_count());
-    text.zeros(&["total_blocking_keys_on_nokey"]);
+    let on_loss = server.blocking.key_count_on_loss();
+    text.field("total_blocking_keys_on_nokey", on_loss);
 }
 
 fn about_memory(text: &mut Text, server: &Server) {
@@ -373,8 +367,7 @@ fn scripts_memory(text: &mut Text) {
     text.bytes("used_memory_scripts", 0);
 }
 
-/// Nothing is written to disk yet, so the data set is as it was saved last only while it is as it
-/// was at the start.
+/// What is on disk, and what is on its way there.
 fn about_persistence(text: &mut Text, server: &Server) {
     let (saving, loading, aof) = (&server.saving, &server.loading, &server.aof);
     let job = saving.current();
@@ -484,6 +477,12 @@ fn about_stats(text: &mut Text, server: &Server) {
     text.field("sync_partial_err", stats.sync_partial_err.load(Relaxed));
     text.field("expired_subkeys", totals.expired_fields);
     text.field("expired_keys", totals.expired);
+    // The sweeper knows what is due and does not stop before it is gone, so that next to nothing of
+    // what has expired is still there.
+    text.field("expired_stale_perc", "0.00");
+    text.zeros(&["expired_time_cap_reached_count"]);
+    let swept = stats.expire_micros.load(Relaxed) / 1000;
+    text.field("expire_cycle_cpu_milliseconds", swept);
     text.field("evicted_keys", totals.evicted);
     text.field("evicted_clients", stats.evicted_clients.load(Relaxed));
     let (total, current) = server.eviction.exceeded(server);
@@ -530,7 +529,8 @@ fn about_stats(text: &mut Text, server: &Server) {
     text.field("client_query_buffer_limit_disconnections", queries);
     let replies = stats.output_buffer_disconnections.load(Relaxed);
     text.field("client_output_buffer_limit_disconnections", replies);
-    text.zeros(&["reply_buffer_shrinks", "reply_buffer_expands"]);
+    text.field("reply_buffer_shrinks", stats.reply_shrinks.load(Relaxed));
+    text.field("reply_buffer_expands", stats.reply_expands.load(Relaxed));
     text.field("acl_access_denied_auth", stats.auth_denied.load(Relaxed));
     text.field("acl_access_denied_cmd", stats.command_denied.load(Relaxed));
     text.field("acl_access_denied_key", stats.key_denied.load(Relaxed));

@@ -1,12 +1,8 @@
 //! Writing replies: what several families write alike.
 
-use std::sync::atomic::Ordering;
-
-use crate::log_warning;
 use crate::resp::Reply;
 use crate::server::Server;
 use crate::server::client::{CLOSE_ASAP, Client};
-use crate::server::config::value::OutputClass;
 use crate::types::listpack::Item;
 
 /// Writes an element, a member, a field or a value as a bulk string.
@@ -42,10 +38,9 @@ pub(super) fn begin_pair(out: &mut Reply, paired: bool) {
     }
 }
 
-/// The end of a reply that a client may ask to be of any length, because it may name the same
-/// thing again and again: the client's output limit, beyond which it is closed anyway.
+/// The end of a reply that may get as long as a client likes, because it may name the same thing again
+/// and again, or as the number of keys: the client's output limit, beyond which it is closed anyway.
 pub(super) struct Endless<'a> {
-    server: &'a Server,
     client: &'a Client,
     /// Where the reply starts, and how long it may get; 0 for no limit.
     start: usize,
@@ -55,12 +50,11 @@ pub(super) struct Endless<'a> {
 
 impl<'a> Endless<'a> {
     /// A reply of `items` items, which starts here.
-    pub fn new(server: &'a Server, client: &'a Client, out: &Reply, items: u64) -> Endless<'a> {
+    pub fn new(server: &Server, client: &'a Client, out: &Reply, items: u64) -> Endless<'a> {
         Endless {
-            server,
             client,
             start: out.len(),
-            most: server.config.output_limit(OutputClass::Normal).hard,
+            most: server.config.output_limit(client.output_class()).hard,
             left: items,
         }
     }
@@ -68,7 +62,7 @@ impl<'a> Endless<'a> {
     /// To be asked behind each item: whether to go on. Where the reply is not complete, the
     /// connection cannot go on either and is closed.
     #[inline]
-    pub fn goes_on(&mut self, out: &Reply) -> bool {
+    pub fn goes_on(&mut self, out: &mut Reply) -> bool {
         /// After so many items it looks whether the client has been killed in the meantime.
         const LOOK: u64 = 1024;
         self.left -= 1;
@@ -76,21 +70,9 @@ impl<'a> Endless<'a> {
             return false;
         }
         let over = self.most > 0 && (out.len() - self.start) as u64 > self.most;
-        if !over && (!self.left.is_multiple_of(LOOK) || !self.client.has(CLOSE_ASAP)) {
-            return true;
+        if over || (self.left.is_multiple_of(LOOK) && self.client.has(CLOSE_ASAP)) {
+            out.cut_off();
         }
-        self.cut_off();
-        false
-    }
-
-    #[cold]
-    fn cut_off(&self) {
-        log_warning!(
-            "Client {} closed for overcoming of output buffer limits.",
-            self.client.address.peer
-        );
-        let count = &self.server.stats.output_buffer_disconnections;
-        count.fetch_add(1, Ordering::Relaxed);
-        self.client.kill();
+        !out.is_cut()
     }
 }

@@ -7,6 +7,7 @@
 use super::error::{Error, Outcome, SYNTAX};
 use super::keyspace::Stale;
 use super::options::{int, is};
+use super::replies::Endless;
 use super::spec::*;
 use super::{Args, Ctx};
 use crate::resp::Reply;
@@ -53,7 +54,8 @@ const DEFAULT_COUNT: usize = 10;
 fn keys(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
     let pattern = Pattern::new(&args[1]);
     let start = c.out.begin_deferred();
-    let mut found = 0;
+    let (mut found, mut within) = (0, true);
+    let mut endless = Endless::new(c.server, &c.session.client, c.out, u64::MAX);
     for shard in 0..SHARDS {
         let out = &mut *c.out;
         c.db.in_shard(shard, false, |db| {
@@ -62,9 +64,16 @@ fn keys(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
                 if !key.is_expired(db.now) && pattern.fits(key.bytes()) {
                     out.bulk(key.bytes());
                     found += 1;
+                    within = endless.goes_on(out);
+                    if !within {
+                        break;
+                    }
                 }
             }
         });
+        if !within {
+            break;
+        }
         // This may go on for long; on a machine with more to do than cores, others go first.
         std::thread::yield_now();
     }

@@ -117,6 +117,8 @@ impl Drop for Watches {
             watching.unwatch(&self.client, watch.db, watch.hash, &watch.key);
         }
         self.server.watching.left();
+        let memory = &self.client.watch_memory;
+        memory.store(0, std::sync::atomic::Ordering::Relaxed);
         self.client.set(DIRTY_CAS, false);
     }
 }
@@ -371,6 +373,10 @@ fn watch(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
             hash,
             key: key.to_vec(),
         });
+        // Once here, and once where those who change the key find who watches it.
+        let bytes = 2 * (size_of::<Watch>() + key.len());
+        let memory = &watches.client.watch_memory;
+        memory.fetch_add(bytes, std::sync::atomic::Ordering::Relaxed);
     }
     c.out.ok();
     Ok(())

@@ -515,7 +515,7 @@ fn pick_repeatedly(
     rng: &mut Rng,
     times: u64,
     with_scores: bool,
-    mut goes_on: impl FnMut(&Reply) -> bool,
+    mut goes_on: impl FnMut(&mut Reply) -> bool,
 ) {
     // Each step through a packed set would start at its beginning.
     let pairs: Vec<_> = match zset {

@@ -26,8 +26,12 @@ const READ_BUFFER: usize = 16 << 10;
 const FLUSH_AT: usize = 64 << 10;
 /// How long replies may be held back while the client waits for replicas in the command behind them.
 const HOLD: Duration = Duration::from_millis(1);
-/// A reply buffer above this size is given back after use.
+/// Room that a reply buffer has at first.
+const REPLY_ROOM: usize = 1 << 10;
+/// A busy connection's reply buffer keeps no more than this after use …
 const KEEP_REPLY: usize = 64 << 10;
+/// … and any other's this. Replies up to this size are never too much for a client to be sent.
+const KEEP_LITTLE: usize = 16 << 10;
 /// A silent connection gives its buffers back after this many milliseconds.
 pub const IDLE_MS: u32 = 2000;
 
@@ -87,6 +91,15 @@ impl Heat {
         self.talks = false;
     }
 
+    /// How much room for replies the connection keeps: to make it anew for each batch takes time that
+    /// shows where they follow each other.
+    fn room(&self) -> usize {
+        match self.quick {
+            0 => KEEP_LITTLE,
+            _ => KEEP_REPLY,
+        }
+    }
+
     /// Whether the connection should go to the round, if the server is busy enough for one.
     pub fn is_hot(&self) -> bool {
         self.quick > self.needed || self.talks
@@ -135,6 +148,10 @@ pub struct Connection {
     carried: usize,
     parser: Parser,
     out: Reply,
+    /// The most bytes that the replies of one batch have had lately, and since when that is,
+    /// unix milliseconds.
+    peak: usize,
+    peak_since: i64,
     nonblocking: bool,
     /// Whether the buffered input may hold a request that has not been looked at.
     pending: bool,
@@ -152,6 +169,9 @@ impl Connection {
     /// The connection of a client that has just been accepted.
     pub fn new(server: Arc<Server>, client: Arc<Client>) -> Connection {
         let session = Session::new(&server, client);
+        let memory = &session.client.session_memory;
+        memory.store(size_of::<Connection>(), Ordering::Relaxed);
+        let peak_since = session.clock.ms();
         Connection {
             server,
             session,
@@ -160,6 +180,8 @@ impl Connection {
             carried: 0,
             parser: Parser::new(),
             out: Reply::new(),
+            peak: 0,
+            peak_since,
             nonblocking: false,
             pending: false,
             parked: false,
@@ -259,10 +281,13 @@ impl Connection {
 
     /// Sends the replies and closes the books.
     fn end_turn(&mut self, step: Turn) -> Turn {
+        self.show_input();
         let turn = self.conclude(step);
         self.session.tally.totals.reads += 1;
         self.server.stats.pour(&mut self.session.tally);
-        self.publish();
+        if !self.parked {
+            self.show_replies();
+        }
         if client_eviction::is_on(&self.server) {
             client_eviction::changed(&self.server, &self.session.client);
         }
@@ -284,7 +309,8 @@ impl Connection {
             self.parser = Parser::new();
         }
         self.out.clear(0);
-        self.publish();
+        self.show_input();
+        self.show_replies();
         // An error shows at the next read.
         let _ = sys::wait_readable(&self.session.client.socket, -1);
     }
@@ -349,6 +375,8 @@ impl Connection {
                 self.session.clock = Clock::now();
                 self.last_active = self.session.clock.started();
                 self.session.tally.totals.input_bytes += read as u64;
+                self.prepare_replies();
+                self.show_input();
                 match place {
                     Place::Own => self.heat.arrived(self.last_active - before),
                     Place::Shared => self.heat.served += 1,
@@ -497,7 +525,7 @@ impl Connection {
         if self.session.close {
             return Ok(false);
         }
-        if self.out.len() >= FLUSH_AT && !self.flush() {
+        if self.out.len() >= FLUSH_AT && self.is_to_flush() && !self.flush() {
             return Err(Turn::Closed);
         }
         Ok(true)
@@ -505,9 +533,9 @@ impl Connection {
 
     /// The command just carried out blocks: waits for its reply and sends it.
     fn wait(&mut self, place: Place) -> Result<(), Turn> {
+        self.show_input();
         if place == Place::Shared {
             // Earlier replies may wait a moment for this one: see `Connection::is_held_too_long`.
-            self.publish();
             self.parked = true;
             return Err(Turn::Served);
         }
@@ -515,7 +543,7 @@ impl Connection {
         if !self.flush() {
             return Err(Turn::Closed);
         }
-        self.publish();
+        self.show_replies();
         self.end_wait()
     }
 
@@ -594,6 +622,13 @@ impl Connection {
         }
         // Who has a reply to PUBLISH finds its message on its way.
         self.send_mail();
+        let large = self.out.len() > KEEP_LITTLE;
+        if self.out.is_cut() || large && self.is_over_output_limit() {
+            // Nothing of it is sent: the client is to see that its replies are not complete.
+            self.close_for_output();
+            return false;
+        }
+        self.peak = self.peak.max(self.out.len());
         if self.session.client.outbox.is_pushable() {
             return self.flush_in_turn();
         }
@@ -620,7 +655,7 @@ impl Connection {
             self.session.tally.totals.writes += 1;
         }
         if sent == total {
-            self.out.clear(KEEP_REPLY);
+            self.out.clear(self.heat.room());
             return true;
         }
         let (rest, head) = self.out.take();
@@ -628,8 +663,51 @@ impl Connection {
         if client.enqueue(&self.server, rest, head + sent, limit) {
             return true;
         }
-        mail::close_slow(client);
+        self.close_slow();
         false
+    }
+
+    /// Whether the replies of a batch that goes on are to be sent already. Where they are limited,
+    /// they wait for its end, and count in full.
+    fn is_to_flush(&self) -> bool {
+        let client = &self.session.client;
+        let limit = self.server.config.output_limit(client.output_class());
+        limit.hard == 0 || self.is_over_output_limit()
+    }
+
+    /// Makes room for the replies of a batch, and limits them where the client has a limit.
+    fn prepare_replies(&mut self) {
+        let client = &self.session.client;
+        let limit = self.server.config.output_limit(client.output_class());
+        let most = usize::try_from(limit.hard).ok().filter(|&most| most > 0);
+        self.out
+            .limit_to(most.map_or(usize::MAX, |most| most.max(KEEP_LITTLE + 1)));
+        self.out.prepare(REPLY_ROOM);
+    }
+
+    /// Whether the replies, with what waits to be sent, are more than the client may leave unread.
+    fn is_over_output_limit(&self) -> bool {
+        let client = &self.session.client;
+        let limit = self.server.config.output_limit(client.output_class());
+        let bytes = self.out.len() + client.outbox.bytes();
+        limit.hard > 0 && bytes as u64 >= limit.hard
+    }
+
+    /// Closes the connection of a client whose replies are too much, unless that has happened.
+    fn close_for_output(&self) {
+        if self.session.client.has(CLOSE_ASAP) {
+            return;
+        }
+        let count = &self.server.stats.output_buffer_disconnections;
+        count.fetch_add(1, Ordering::Relaxed);
+        self.close_slow();
+    }
+
+    /// Closes the connection of a client that has too much to read.
+    fn close_slow(&self) {
+        // When it sees the end of the connection, nobody else sees the client any more.
+        self.server.remove_client(&self.session.client);
+        mail::close_slow(&self.session.client);
     }
 
     /// Sends the replies of a client that may get messages from other threads.
@@ -641,11 +719,11 @@ impl Connection {
         let limit = self.server.config.output_limit(client.output_class());
         match client.reply(&self.server, self.out.bytes(), limit) {
             Ok(true) => {
-                self.out.clear(KEEP_REPLY);
+                self.out.clear(self.heat.room());
                 true
             }
             Ok(false) => {
-                mail::close_slow(client);
+                self.close_slow();
                 false
             }
             Err(error) => {
@@ -672,22 +750,56 @@ impl Connection {
         true
     }
 
-    /// Shows other clients the state of the buffers.
-    fn publish(&mut self) {
+    /// Shows other clients how much there is of input: before replies are sent, so that who has one
+    /// finds nothing left of its request.
+    fn show_input(&self) {
+        let buffer = self.reader.as_ref().map(BufReader::buffer);
+        let buffered = buffer.map_or(0, <[u8]>::len);
+        // Of what is carried, the arguments that are complete count as such.
+        let carried = (self.carry.len() - self.carried).saturating_sub(self.parser.position());
+        let used = buffered + carried + self.parser.filling();
+        let room = self.carry.capacity() + self.parser.memory() + self.parser.spans_memory();
+        let room = room + buffer.map_or(0, |_| READ_BUFFER);
         let client = &self.session.client;
-        let buffered = self
-            .reader
-            .as_ref()
-            .map_or(0, |reader| reader.buffer().len());
-        let room = self.reader.as_ref().map_or(0, |_| READ_BUFFER);
-        let held = self.carry.capacity() + self.parser.memory();
+        client.query_used.store(used, Ordering::Relaxed);
         client
-            .last_interaction
-            .store(self.session.clock.ms(), Ordering::Relaxed);
-        client.query_used.store(buffered + held, Ordering::Relaxed);
-        client.query_free.store(room - buffered, Ordering::Relaxed);
-        client
-            .reply_room
-            .store(self.out.capacity(), Ordering::Relaxed);
+            .query_free
+            .store(room.saturating_sub(used), Ordering::Relaxed);
+        client.argv.store(self.parser.finished(), Ordering::Relaxed);
+    }
+
+    /// Shows other clients the state of the reply buffer, once it has been sent, and when that was.
+    fn show_replies(&mut self) {
+        let now = self.session.clock.ms();
+        self.fit_reply_buffer(now);
+        let client = &self.session.client;
+        client.last_interaction.store(now, Ordering::Relaxed);
+        client.reply_peak.store(self.peak, Ordering::Relaxed);
+        let (shown, room) = (&client.reply_room, self.out.capacity());
+        let before = shown.load(Ordering::Relaxed);
+        if room == before {
+            return;
+        }
+        shown.store(room, Ordering::Relaxed);
+        let stats = &self.server.stats;
+        if room < before {
+            stats.reply_shrinks.fetch_add(1, Ordering::Relaxed);
+        } else if before > 0 {
+            stats.reply_expands.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Now and then gives back the room that replies have not needed lately.
+    fn fit_reply_buffer(&mut self, now: i64) {
+        let testing = &self.server.testing;
+        let lasts = testing.reply_peak_ms.load(Ordering::Relaxed);
+        if lasts < 0 || now - self.peak_since <= lasts {
+            return;
+        }
+        let needed = self.peak.max(REPLY_ROOM);
+        if self.out.capacity() > 2 * needed && testing.reply_resizing.load(Ordering::Relaxed) {
+            self.out.shrink(needed);
+        }
+        (self.peak, self.peak_since) = (self.out.len(), now);
     }
 }

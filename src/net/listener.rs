@@ -113,15 +113,6 @@ impl Listeners {
         for socket in sockets {
             listeners.push(self.accept(Socket::Tcp(socket))?);
         }
-        if port != 0 && listeners.is_empty() {
-            return Err(format!("Failed listening on port {port} (tcp), aborting."));
-        }
-        *self
-            .server
-            .listening
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) =
-            listeners.iter().filter_map(Listener::address).collect();
         Ok(())
     }
 

@@ -6,7 +6,7 @@
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -68,9 +68,10 @@ pub fn connect(
 ) -> Result<(Socket, Address), Broken> {
     let (give, take) = channel();
     let (target, limit) = (primary.clone(), patience(server));
+    let source = server.config.str(id::BIND_SOURCE_ADDR);
     let body = move || {
         // Nobody may be waiting any more.
-        let _ = give.send(reach(&target, limit));
+        let _ = give.send(reach(&target, &String::from_utf8_lossy(&source), limit));
     };
     let thread = std::thread::Builder::new().name("connect".into());
     let spawned = thread.stack_size(256 << 10).spawn(body);
@@ -95,11 +96,15 @@ pub fn connect(
     }
 }
 
-/// Tries the addresses of a name in turn.
-fn reach(primary: &Primary, limit: Duration) -> io::Result<(Socket, Address)> {
+/// Tries the addresses of a name in turn, from the address `source` if it is not empty.
+fn reach(primary: &Primary, source: &str, limit: Duration) -> io::Result<(Socket, Address)> {
     let mut failed = None;
     for address in (&*primary.host, primary.port).to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, limit) {
+        let connected = match bound(source, address) {
+            Some(socket) => sys::connect(socket, address, limit),
+            None => TcpStream::connect_timeout(&address, limit),
+        };
+        match connected {
             Ok(stream) => {
                 // What the two ends tell each other does not wait for more.
                 let _ = stream.set_nodelay(true);
@@ -116,6 +121,19 @@ fn reach(primary: &Primary, limit: Duration) -> io::Result<(Socket, Address)> {
         }
     }
     Err(failed.unwrap_or_else(|| ErrorKind::NotFound.into()))
+}
+
+/// A socket at an address of this machine's own from which the target may be reached. Where there is
+/// none, a link from another address is better than no link, as in Redis.
+fn bound(source: &str, target: SocketAddr) -> Option<OwnedFd> {
+    if source.is_empty() {
+        return None;
+    }
+    let mut sources = (source, 0).to_socket_addrs().ok()?;
+    sources.find_map(|source| {
+        let fits = source.is_ipv4() == target.is_ipv4();
+        fits.then(|| sys::bound_socket(source).ok())?
+    })
 }
 
 /// A connection to a primary.

@@ -15,6 +15,9 @@ pub struct Reply {
     /// Bytes at the start of the buffer that are not part of any reply.
     head: usize,
     resp3: bool,
+    /// How many bytes it may hold before bulk strings are left out, and whether any has been.
+    most: usize,
+    cut: bool,
 }
 
 impl Default for Reply {
@@ -30,7 +33,26 @@ impl Reply {
             buffer: Vec::new(),
             head: 0,
             resp3: false,
+            most: usize::MAX,
+            cut: false,
         }
+    }
+
+    /// From this many bytes on, bulk strings are left out: whoever is to get the replies is not to
+    /// have so many.
+    pub fn limit_to(&mut self, most: usize) {
+        self.most = most;
+    }
+
+    /// What has been written so far is not all of it, and nothing more is to come.
+    pub fn cut_off(&mut self) {
+        self.cut = true;
+        self.most = self.most.min(self.buffer.len());
+    }
+
+    /// Whether something has been left out, so that what is written must not be sent.
+    pub fn is_cut(&self) -> bool {
+        self.cut
     }
 
     /// Whether the client speaks RESP3.
@@ -71,6 +93,7 @@ impl Reply {
         self.buffer.clear();
         self.buffer.shrink_to(keep);
         self.head = 0;
+        self.cut = false;
     }
 
     /// Bytes of room.
@@ -78,10 +101,25 @@ impl Reply {
         self.buffer.capacity()
     }
 
+    /// Makes room for the first replies of an empty buffer.
+    #[inline]
+    pub fn prepare(&mut self, room: usize) {
+        if self.buffer.capacity() == 0 {
+            self.buffer.reserve_exact(room);
+        }
+    }
+
+    /// Gives room back beyond so many bytes, or beyond what is written.
+    pub fn shrink(&mut self, room: usize) {
+        self.buffer.shrink_to(room);
+    }
+
     /// Takes back everything behind the first `len` bytes.
     pub fn truncate(&mut self, len: usize) {
         self.buffer.truncate(len);
         self.head = self.head.min(len);
+        // What is taken back is not missing.
+        self.cut &= len >= self.most;
     }
 
     /// Appends bytes that are RESP already.
@@ -128,6 +166,10 @@ impl Reply {
 
     /// A bulk string.
     pub fn bulk(&mut self, bytes: &[u8]) {
+        if self.buffer.len() >= self.most {
+            self.cut = true;
+            return;
+        }
         self.header(b'$', bytes.len() as i64);
         self.buffer.extend_from_slice(bytes);
         self.line_end();
@@ -143,6 +185,10 @@ impl Reply {
 
     /// An integer as a bulk string.
     pub fn bulk_int(&mut self, value: i64) {
+        if self.buffer.len() >= self.most {
+            self.cut = true;
+            return;
+        }
         let mut digits = [0; 20];
         let text = num::fmt_i64(&mut digits, value);
         self.header(b'$', text.len() as i64);
@@ -334,6 +380,32 @@ mod tests {
             String::from_utf8_lossy(reply.bytes()).into_owned()
         };
         (text(false), text(true))
+    }
+
+    #[test]
+    fn what_is_too_long_is_cut() {
+        let mut reply = Reply::new();
+        reply.limit_to(10);
+        reply.array(3);
+        reply.bulk(b"long");
+        assert!(!reply.is_cut());
+        let len = reply.len();
+        reply.bulk(b"more");
+        reply.bulk_int(5);
+        assert!(reply.is_cut());
+        assert_eq!(reply.len(), len);
+        // What is taken back is not missing.
+        reply.truncate(4);
+        assert!(!reply.is_cut());
+        reply.bulk(b"x");
+        assert_eq!(reply.bytes(), b"*3\r\n$1\r\nx\r\n");
+        reply.cut_off();
+        reply.bulk(b"y");
+        assert!(reply.is_cut() && reply.bytes().ends_with(b"x\r\n"));
+        reply.clear(0);
+        reply.limit_to(usize::MAX);
+        reply.bulk(b"y");
+        assert!(!reply.is_cut() && reply.bytes() == b"$1\r\ny\r\n");
     }
 
     #[test]

@@ -282,6 +282,8 @@ pub struct Parser {
     filled: usize,
     /// Whether large arguments stay in the slice like all others.
     contiguous: bool,
+    /// Bytes of the arguments of this request that are complete.
+    finished: usize,
 }
 
 impl Parser {
@@ -350,6 +352,7 @@ impl Parser {
         self.bulk = None;
         self.position = 0;
         self.filling = false;
+        self.finished = 0;
     }
 
     /// Whether a request has begun.
@@ -371,6 +374,22 @@ impl Parser {
             buffer.reserve_exact(rest.min(buffer.len().max(BIG_BULK)));
         }
         (rest > 0).then_some((buffer, rest))
+    }
+
+    /// How far into the slice the current request has been read.
+    pub fn position(&self) -> usize {
+        self.position
+    }
+
+    /// Bytes of the arguments of the current request that are complete.
+    pub fn finished(&self) -> usize {
+        self.finished
+    }
+
+    /// Bytes of the large bulk string that is being read.
+    pub fn filling(&self) -> usize {
+        let last = self.big.last().filter(|_| self.filling);
+        last.map_or(0, Vec::len)
     }
 
     /// Bytes of the current request that are held outside of the slice.
@@ -429,6 +448,7 @@ impl Parser {
                 self.position += length + 2;
             }
             self.bulk = None;
+            self.finished += length;
             self.missing -= 1;
         }
         Parsed::Request(self.position)
@@ -645,6 +665,9 @@ mod tests {
         assert_eq!(parser.parse(head, Limits::default()), Parsed::Incomplete);
         let (buffer, rest) = parser.big_bulk().expect("a big bulk is open");
         assert_eq!((buffer.as_slice(), rest), (&b"abc"[..], 39_997));
+        let shown = (parser.position(), parser.finished(), parser.filling());
+        assert_eq!(shown, (head.len(), 0, 3));
+        let (buffer, rest) = parser.big_bulk().expect("it is still open");
         buffer.extend(std::iter::repeat_n(b'x', rest));
         assert!(parser.big_bulk().is_none());
         let mut whole = head.to_vec();
@@ -655,6 +678,9 @@ mod tests {
             Parsed::Request(whole.len())
         );
         assert_eq!(parser.args(&whole)[0].len(), 40_000);
+        assert_eq!((parser.finished(), parser.filling()), (40_000, 0));
+        parser.reset();
+        assert_eq!((parser.finished(), parser.position()), (0, 0));
     }
 
     #[test]

@@ -11,7 +11,7 @@
 //! The queues have locks of their own, each held briefly and never while another lock is asked
 //! for. A counter for each shard tells without a lock that nobody waits there.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -536,6 +536,20 @@ impl Blocking {
             .iter()
             .map(|keys| keys.load(Ordering::Relaxed))
             .sum()
+    }
+
+    /// Number of keys of which the loss ends a wait as well: those that members of a consumer group
+    /// wait for.
+    pub fn key_count_on_loss(&self) -> usize {
+        if self.members.load(Ordering::Acquire) == 0 {
+            return 0;
+        }
+        let clients = self.clients();
+        let members = clients
+            .values()
+            .filter(|waiter| waiter.wanted.membership().is_some());
+        let keys = members.flat_map(|waiter| waiter.keys.iter().map(|(_, key)| (waiter.db, key)));
+        keys.collect::<HashSet<_>>().len()
     }
 
     /// Ends the waits of clients that have gone. One system call asks for all of them, or, where

@@ -134,18 +134,27 @@ pub struct Client {
     pub resp: AtomicU8,
     /// Row of the last command in the command table, plus one.
     pub last_command: AtomicU32,
-    /// Bytes in the query buffer, and room left in it.
+    /// Bytes that have come and belong to no complete argument yet: before a batch of commands, all
+    /// of it.
     pub query_used: AtomicUsize,
-    /// See `query_used`.
+    /// Room left in the buffers that input is read into.
     pub query_free: AtomicUsize,
-    /// Bytes of the arguments of the command being read.
+    /// Bytes of the arguments that are complete of a command that is not.
     pub argv: AtomicUsize,
     /// Capacity of the reply buffer.
     pub reply_room: AtomicUsize,
+    /// The most bytes it has held lately.
+    pub reply_peak: AtomicUsize,
     /// Commands queued in a transaction; -1 outside of one.
     pub multi: AtomicI64,
     /// Bytes of these commands.
     pub multi_memory: AtomicUsize,
+    /// Bytes that its watched keys take.
+    pub watch_memory: AtomicUsize,
+    /// Bytes that the prefixes take under which it is told about keys.
+    pub prefix_memory: AtomicUsize,
+    /// Bytes of the connection that serves it, without its buffers.
+    pub session_memory: AtomicUsize,
     /// Whether it has authenticated.
     pub authenticated: AtomicBool,
     /// What it has subscribed to.
@@ -185,8 +194,12 @@ impl Client {
             query_free: AtomicUsize::new(0),
             argv: AtomicUsize::new(0),
             reply_room: AtomicUsize::new(0),
+            reply_peak: AtomicUsize::new(0),
             multi: AtomicI64::new(-1),
             multi_memory: AtomicUsize::new(0),
+            watch_memory: AtomicUsize::new(0),
+            prefix_memory: AtomicUsize::new(0),
+            session_memory: AtomicUsize::new(0),
             authenticated: AtomicBool::new(false),
             subscriptions: Subscriptions::default(),
             redirect: AtomicU64::new(0),
@@ -347,14 +360,31 @@ impl Client {
         self.counted.swap(bytes, Ordering::Relaxed)
     }
 
+    /// Bytes of its input, with the room around it.
+    pub fn input_memory(&self) -> usize {
+        let counts = [&self.query_used, &self.query_free, &self.argv];
+        counts
+            .iter()
+            .map(|count| count.load(Ordering::Relaxed))
+            .sum()
+    }
+
     /// Bytes of memory the client takes, its buffers included.
     pub fn memory(&self) -> usize {
+        let counts = [
+            &self.session_memory,
+            &self.multi_memory,
+            &self.watch_memory,
+            &self.prefix_memory,
+            &self.reply_room,
+        ];
         size_of::<Client>()
-            + self.query_used.load(Ordering::Relaxed)
-            + self.query_free.load(Ordering::Relaxed)
-            + self.argv.load(Ordering::Relaxed)
-            + self.multi_memory.load(Ordering::Relaxed)
-            + self.reply_room.load(Ordering::Relaxed)
+            + counts
+                .iter()
+                .map(|count| count.load(Ordering::Relaxed))
+                .sum::<usize>()
+            + self.subscriptions.memory()
+            + self.input_memory()
             + self.output_memory()
     }
 }

@@ -91,4 +91,15 @@ impl Clients {
             .cloned()
             .collect()
     }
+
+    /// How much the largest input of a client takes, and the largest output.
+    pub fn largest_buffers(&self) -> (usize, usize) {
+        let list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
+        list.values().fold((0, 0), |(input, output), client| {
+            (
+                input.max(client.input_memory()),
+                output.max(client.output_memory()),
+            )
+        })
+    }
 }

@@ -195,6 +195,8 @@ impl Mail {
         let receivers = send_all(server);
         if let Some(mut bag) = self.bag.take() {
             for client in bag.slow.drain(..) {
+                // Nobody is to see it without what it has not read.
+                server.remove_client(&client);
                 close_slow(&client);
             }
         }

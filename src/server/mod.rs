@@ -31,9 +31,8 @@ pub mod targets;
 pub mod tracking;
 pub mod watching;
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Instant;
 
@@ -136,8 +135,6 @@ pub struct Server {
     /// Bytes from which on a list's element gets a node of its own
     /// (`DEBUG QUICKLIST-PACKED-THRESHOLD`).
     pub packed_threshold: AtomicUsize,
-    /// Addresses the server listens on.
-    pub listening: Mutex<Vec<SocketAddr>>,
     rebind: OnceLock<Rebind>,
     reload: OnceLock<Reload>,
     access: AtomicU32,
@@ -147,7 +144,6 @@ pub struct Server {
 }
 
 /// What `DEBUG` holds up so that tests can look at it.
-#[derive(Default)]
 pub struct Testing {
     /// Whether nothing is done that is due periodically (`DEBUG PAUSE-CRON`).
     pub no_cron: AtomicBool,
@@ -158,9 +154,30 @@ pub struct Testing {
     pub no_checksum: AtomicBool,
     /// Held for as long as nothing is to move at all (`DEBUG SLEEP`).
     pub still: RwLock<()>,
+    /// For how many milliseconds the most that a reply buffer has held counts; below zero for ever
+    /// (`DEBUG REPLYBUFFER PEAK-RESET-TIME`).
+    pub reply_peak_ms: AtomicI64,
+    /// Whether reply buffers are fitted to what they hold (`DEBUG REPLYBUFFER RESIZING`).
+    pub reply_resizing: AtomicBool,
+}
+
+impl Default for Testing {
+    fn default() -> Self {
+        Testing {
+            no_cron: AtomicBool::new(false),
+            aof_delay: AtomicU64::new(0),
+            no_checksum: AtomicBool::new(false),
+            still: RwLock::default(),
+            reply_peak_ms: AtomicI64::new(Testing::REPLY_PEAK_MS),
+            reply_resizing: AtomicBool::new(true),
+        }
+    }
 }
 
 impl Testing {
+    /// For how many milliseconds the most that a reply buffer has held counts.
+    pub const REPLY_PEAK_MS: i64 = 5000;
+
     /// Waits while nothing is to move: for threads that act by themselves.
     pub fn stand_still(&self) {
         drop(self.still.read().unwrap_or_else(PoisonError::into_inner));
@@ -234,7 +251,6 @@ impl Server {
             grace: Grace::default(),
             active_expire: AtomicBool::new(true),
             packed_threshold: AtomicUsize::new(PACKED_THRESHOLD),
-            listening: Mutex::default(),
             rebind: OnceLock::new(),
             reload: OnceLock::new(),
             access: AtomicU32::new(0),

@@ -428,8 +428,9 @@ impl Client {
         }
     }
 
-    /// Whether more than the soft limit has been waiting for too long.
-    pub fn is_over_soft_limit(&self, limit: OutputLimit) -> bool {
+    /// Whether more than the soft limit has been waiting for too long, or more than a hard one that has
+    /// been lowered.
+    pub fn is_over_limit(&self, limit: OutputLimit) -> bool {
         self.outbox.is_busy() && {
             let mut state = self.outbox.lock();
             over_limit(&mut state, self.outbox.bytes(), limit)
@@ -512,5 +513,6 @@ fn over_limit(state: &mut State, bytes: usize, limit: OutputLimit) -> bool {
         return false;
     }
     let since = *state.soft_since.get_or_insert_with(Instant::now);
-    since.elapsed().as_secs() >= limit.soft_seconds
+    // To be above it for a moment is never too long.
+    since.elapsed().as_secs() >= limit.soft_seconds.max(1)
 }

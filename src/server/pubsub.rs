@@ -115,6 +115,16 @@ impl Subscriptions {
         self.counts[kind as usize].load(Ordering::Relaxed)
     }
 
+    /// About the bytes that they take, without those of the names, which all who have subscribed to
+    /// one share.
+    pub fn memory(&self) -> usize {
+        /// Its place in the client's own list and in that of the name.
+        const EACH: usize = 2 * (size_of::<Arc<[u8]>>() + size_of::<(u64, Arc<Client>)>());
+        let counts = self.counts.iter();
+        let all: usize = counts.map(|count| count.load(Ordering::Relaxed)).sum();
+        all * EACH
+    }
+
     /// Runs while nothing changes about how the client listens: neither do its subscriptions, nor
     /// does the protocol it speaks.
     pub fn listening<R>(&self, run: impl FnOnce() -> R) -> R {

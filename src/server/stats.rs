@@ -17,6 +17,8 @@ const STRIPES: usize = 8;
 /// Samples of the instantaneous figures, and milliseconds between two.
 const SAMPLES: usize = 16;
 const SAMPLE_MS: i64 = 100;
+/// Seconds that the largest buffers of clients are remembered for.
+const PEAK_SECONDS: usize = 8;
 /// Kinds of errors counted one by one, as Redis limits them.
 const MAX_ERRORS: usize = 128;
 
@@ -117,6 +119,13 @@ impl Rate {
     }
 }
 
+/// The largest buffers of clients, each of the last seconds for itself.
+#[derive(Default)]
+struct Peaks {
+    seconds: [(usize, usize); PEAK_SECONDS],
+    next: usize,
+}
+
 /// Figures per second.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Rates {
@@ -138,6 +147,7 @@ pub struct Stats {
     commands: Box<[CommandStats]>,
     errors: Mutex<BTreeMap<Vec<u8>, u64>>,
     rates: Mutex<[Rate; 5]>,
+    peaks: Mutex<Peaks>,
     /// Connections accepted.
     pub connections: AtomicU64,
     /// Connections refused because there were `maxclients`.
@@ -164,6 +174,12 @@ pub struct Stats {
     pub output_buffer_disconnections: AtomicU64,
     /// Clients closed because all of them together took too much memory.
     pub evicted_clients: AtomicU64,
+    /// Times that reply buffers gave room back.
+    pub reply_shrinks: AtomicU64,
+    /// Times that reply buffers grew.
+    pub reply_expands: AtomicU64,
+    /// Microseconds that the sweeper has spent on what had expired.
+    pub expire_micros: AtomicU64,
     /// Failed authentications.
     pub auth_denied: AtomicU64,
     /// Commands refused because of who sent them.
@@ -202,6 +218,7 @@ impl Stats {
             commands: (0..commands).map(|_| CommandStats::default()).collect(),
             errors: Mutex::default(),
             rates: Mutex::default(),
+            peaks: Mutex::default(),
             connections: AtomicU64::new(0),
             rejected_connections: AtomicU64::new(0),
             sync_full: AtomicU64::new(0),
@@ -215,6 +232,9 @@ impl Stats {
             query_buffer_disconnections: AtomicU64::new(0),
             output_buffer_disconnections: AtomicU64::new(0),
             evicted_clients: AtomicU64::new(0),
+            reply_shrinks: AtomicU64::new(0),
+            reply_expands: AtomicU64::new(0),
+            expire_micros: AtomicU64::new(0),
             auth_denied: AtomicU64::new(0),
             command_denied: AtomicU64::new(0),
             key_denied: AtomicU64::new(0),
@@ -276,9 +296,12 @@ impl Stats {
         &self.commands[id]
     }
 
-    /// Counts an error reply by its first word.
+    /// Counts an error reply by its first word, if that is one that can be a code.
     pub fn error(&self, text: &[u8]) {
-        let code = text.split(|&b| b == b' ').next().unwrap_or_default();
+        /// Where a code ends at the latest.
+        const LONGEST: usize = 31;
+        let end = text.iter().take(LONGEST).position(|&b| b == b' ');
+        let code = end.map_or(&b"ERR"[..], |end| &text[..end]);
         let mut errors = self.errors.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = errors.get_mut(code) {
             *count += 1;
@@ -363,6 +386,23 @@ impl Stats {
             .fetch_max(crate::sys::used_memory(), Ordering::Relaxed);
     }
 
+    /// Notes how large the buffers of clients are for input and for output; called every second.
+    pub fn note_peaks(&self, now: (usize, usize)) {
+        let mut peaks = self.peaks.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = peaks.next;
+        peaks.seconds[next] = now;
+        peaks.next = (next + 1) % PEAK_SECONDS;
+    }
+
+    /// How large they have been lately, if they are so large now.
+    pub fn recent_peaks(&self, now: (usize, usize)) -> (usize, usize) {
+        let peaks = self.peaks.lock().unwrap_or_else(PoisonError::into_inner);
+        let seconds = peaks.seconds.iter();
+        seconds.fold(now, |most, second| {
+            (most.0.max(second.0), most.1.max(second.1))
+        })
+    }
+
     /// Bytes that have come from the primary, and bytes sent to replicas.
     pub fn repl_bytes(&self) -> (u64, u64) {
         let (input, output) = (&self.repl_input_bytes, &self.repl_output_bytes);
@@ -415,6 +455,9 @@ impl Stats {
             &self.query_buffer_disconnections,
             &self.output_buffer_disconnections,
             &self.evicted_clients,
+            &self.reply_shrinks,
+            &self.reply_expands,
+            &self.expire_micros,
             &self.auth_denied,
             &self.command_denied,
             &self.key_denied,
@@ -442,6 +485,30 @@ impl Stats {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn peaks_are_remembered_for_some_seconds() {
+        let stats = Stats::new(1);
+        assert_eq!(stats.recent_peaks((1, 2)), (1, 2));
+        stats.note_peaks((50, 7));
+        for _ in 1..PEAK_SECONDS {
+            stats.note_peaks((5, 9));
+            assert_eq!(stats.recent_peaks((1, 2)), (50, 9));
+        }
+        stats.note_peaks((5, 1));
+        assert_eq!(stats.recent_peaks((6, 2)), (6, 9));
+    }
+
+    #[test]
+    fn a_code_has_an_end() {
+        let stats = Stats::new(1);
+        stats.error(b"ERR no");
+        stats.error(b"WRONGTYPE no");
+        stats.error(b"THIS-IS-FAR-TOO-LONG-TO-BE-A-CODE no");
+        stats.error(b"nothing-behind-it");
+        let counted = [(b"ERR".to_vec(), 3), (b"WRONGTYPE".to_vec(), 1)];
+        assert_eq!(stats.errors(), counted);
+    }
 
     #[test]
     fn a_tally_is_poured_in_once() {

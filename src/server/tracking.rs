@@ -74,6 +74,9 @@ pub struct Mode {
 /// one whose messages these are changed them last.
 pub type Broadcast = BTreeMap<Arc<[u8]>, BTreeMap<Vec<u8>, bool>>;
 
+/// What a prefix takes beside its bytes.
+const PREFIX: usize = size_of::<Arc<[u8]>>() + size_of::<Members>() + size_of::<Arc<Client>>();
+
 /// All that is tracked.
 pub struct Tracking {
     /// Whether anybody has ever tracked.
@@ -164,7 +167,10 @@ impl Tracking {
             };
             for &prefix in given {
                 let members = all.entry(prefix.into()).or_default();
-                members.insert(client.id, client.clone());
+                if members.insert(client.id, client.clone()).is_none() {
+                    let bytes = prefix.len() + PREFIX;
+                    client.prefix_memory.fetch_add(bytes, Ordering::Relaxed);
+                }
             }
             self.prefix_count.store(all.len(), Ordering::Relaxed);
         }
@@ -183,6 +189,7 @@ impl Tracking {
                 !members.is_empty()
             });
             self.prefix_count.store(all.len(), Ordering::Relaxed);
+            client.prefix_memory.store(0, Ordering::Relaxed);
         }
         for flag in [
             TRACKING,

@@ -15,9 +15,9 @@ use super::{Shard, Store, locks};
 use crate::types::Value;
 use crate::util::clock::now_ms;
 
-/// Keys looked at under one lock.
+/// Keys looked at under one lock, where the effort is 1.
 const BATCH: usize = 200;
-/// Fields of hashes removed under one lock.
+/// Fields of hashes removed under one lock, as well.
 const FIELDS: usize = 500;
 
 /// What the sweeper has removed.
@@ -87,10 +87,12 @@ impl Store {
     /// The sweeper's life: waits until keys are due and hands what it removed to `removed`, with
     /// the database, while the shard is still locked, and calls `unlocked` with the time for which
     /// it was, when it no longer is.
-    /// `pause` is asked before each round.
+    /// `pause` is asked before each round, and `effort` for how much is removed under one lock: more of
+    /// it is sooner done, but holds others up for longer.
     pub fn sweep_until_stopped(
         &self,
         pause: impl Fn() -> bool,
+        effort: impl Fn() -> usize,
         mut removed: impl FnMut(&mut Shard, usize, Swept),
         mut unlocked: impl FnMut(Duration),
     ) {
@@ -102,7 +104,8 @@ impl Store {
             }
             for shard in 0..self.shards.len() {
                 while self.due[shard].load(Ordering::Relaxed) <= now {
-                    let Some(took) = self.sweep(shard, now, &pause, &mut removed) else {
+                    let swept = self.sweep(shard, now, effort(), &pause, &mut removed);
+                    let Some(took) = swept else {
                         break;
                     };
                     unlocked(took);
@@ -127,12 +130,14 @@ impl Store {
         self.sweeper.changed.notify_all();
     }
 
-    /// Looks at up to [`BATCH`] due items of a shard and removes up to [`FIELDS`] fields of hashes.
+    /// Looks at up to [`BATCH`] due items of a shard and removes up to [`FIELDS`] fields of hashes, each
+    /// times `effort`.
     /// Returns for how long it was locked; nothing is done when there has come a reason to pause.
     pub(super) fn sweep(
         &self,
         number: usize,
         now: i64,
+        effort: usize,
         pause: &impl Fn() -> bool,
         removed: &mut impl FnMut(&mut Shard, usize, Swept),
     ) -> Option<Duration> {
@@ -142,7 +147,7 @@ impl Store {
         }
         let start = Instant::now();
         let mut hashes = Vec::new();
-        let (mut budget, mut fields) = (BATCH, FIELDS);
+        let (mut budget, mut fields) = (BATCH * effort, FIELDS * effort);
         for db in 0..shard.dbs.len() {
             while budget > 0 && fields > 0 {
                 hashes.clear();

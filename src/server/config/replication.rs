@@ -50,6 +50,7 @@ options! {
     REPLICATION, base super::before(), all MUTABLE;
 
     REPLICAOF = "replicaof" | "slaveof", Kind::Primary, "no one", IMMUTABLE | MULTI_ARG, "Host and port of the primary to follow";
+    BIND_SOURCE_ADDR = "bind-source-addr", Kind::Text, "", MUTABLE, "Address from which the primary is connected to; empty for any";
     MASTERAUTH = "masterauth", Kind::Text, "", SENSITIVE, "Password that the primary asks for";
     MASTERUSER = "masteruser", Kind::Text, "", SENSITIVE, "User to log in to the primary as";
     RDB_DEL_SYNC_FILES = "rdb-del-sync-files", Kind::Bool, "no", MUTABLE, "Remove snapshots made for replicas only";

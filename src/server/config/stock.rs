@@ -45,6 +45,13 @@ fn hostname(name: &[u8]) -> Result<(), &'static str> {
     }
 }
 
+fn node_name(name: &[u8]) -> Result<(), &'static str> {
+    match name.iter().any(|c| b"!#$%&()*+:;<>?@[]^{|}~".contains(c)) {
+        false => Ok(()),
+        true => Err("Announced human node name contained invalid character"),
+    }
+}
+
 /// Names in braces must be known, braces are written twice to stand for
 /// themselves, and something must be left to show.
 fn title_template(template: &[u8]) -> Result<(), &'static str> {
@@ -140,6 +147,7 @@ options! {
     CLUSTER_LINK_SENDBUF_LIMIT = "cluster-link-sendbuf-limit", memory(0, u64::MAX), "0", MUTABLE, "There is no cluster mode";
     CLUSTER_ANNOUNCE_IP = "cluster-announce-ip", Kind::Text, "", MUTABLE, "There is no cluster mode";
     CLUSTER_ANNOUNCE_HOSTNAME = "cluster-announce-hostname", Kind::CheckedText(hostname), "", MUTABLE, "There is no cluster mode";
+    CLUSTER_ANNOUNCE_HUMAN_NODENAME = "cluster-announce-human-nodename", Kind::CheckedText(node_name), "", MUTABLE, "There is no cluster mode";
     CLUSTER_ANNOUNCE_PORT = "cluster-announce-port", int(0, 65535), "0", MUTABLE, "There is no cluster mode";
     CLUSTER_ANNOUNCE_TLS_PORT = "cluster-announce-tls-port", int(0, 65535), "0", MUTABLE, "There is no cluster mode";
     CLUSTER_ANNOUNCE_BUS_PORT = "cluster-announce-bus-port", int(0, 65535), "0", MUTABLE, "There is no cluster mode";
@@ -162,7 +170,6 @@ pub mod later {
         /// Options whose feature is yet to come.
         ROWS, base super::before(), all PENDING;
 
-        BIND_SOURCE_ADDR = "bind-source-addr", Kind::Text, "", MUTABLE, "Local address of outgoing links";
         BUSY_REPLY_THRESHOLD = "busy-reply-threshold" | "lua-time-limit", int(0, LONG), "5000", MUTABLE, "Milliseconds after which a script is busy";
     }
 }

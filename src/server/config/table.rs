@@ -249,9 +249,9 @@ options! {
         "File to write the process id to";
     DAEMONIZE = "daemonize", Kind::Bool, "no", IMMUTABLE,
         "Run in the background";
-    HZ = "hz", Kind::Clamped { low: 1, high: 500 }, "10", PENDING,
+    HZ = "hz", Kind::Clamped { low: 1, high: 500 }, "10", MUTABLE,
         "How often a second periodic work is looked after";
-    ACTIVE_EXPIRE_EFFORT = "active-expire-effort", int(1, 10), "1", PENDING,
+    ACTIVE_EXPIRE_EFFORT = "active-expire-effort", int(1, 10), "1", MUTABLE,
         "How eagerly expired keys are removed in the background, 1 to 10";
     PROTO_MAX_BULK_LEN = "proto-max-bulk-len", memory(MB, LONG_MAX), "512mb", DEBUG,
         "Longest single argument that a client may send";

@@ -129,7 +129,7 @@ fn happen(store: &Store, keys: &[Vec<u8>], random: &mut Random) {
             assert_eq!(before, gone);
         }
         2..20 => {
-            store.sweep(random.below(3), now, &|| false, &mut |_, _, _| {});
+            store.sweep(random.below(3), now, 1, &|| false, &mut |_, _, _| {});
         }
         20..30 => {
             // A part that becomes small, whose index is built anew.
@@ -402,7 +402,7 @@ fn a_hash_is_kept_as_it_was_before_its_fields_expire() {
     };
     let begun = store.begin_snapshot(Arc::new(counted), || ());
     let (snapshot, ()) = begun.expect("there is no other");
-    store.sweep(shard_of(hash), now + 1000, &|| false, &mut |_, _, _| {});
+    store.sweep(shard_of(hash), now + 1000, 1, &|| false, &mut |_, _, _| {});
     assert_eq!(fields(&store), Some(6));
     let mut found = Vec::new();
     let result = snapshot.run(&store, Pace::Full(1), &mut |_, chunk| {
