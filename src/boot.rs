@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crate::command::{client_eviction, consequences, eviction, keyspace, table};
+use crate::command::{client_eviction, consequences, crash, eviction, keyspace, table};
 use crate::loading;
 use crate::net::listener::Listeners;
 use crate::net::pool::Pool;
@@ -22,7 +22,9 @@ use crate::server::config::{self, Config, Invocation, Loaded, id};
 use crate::server::ending;
 use crate::server::mail::{self, HOUSEKEEPER, Mail, SWEEPER};
 use crate::server::stats::Stats;
-use crate::server::{REDIS_VERSION, Server, Stop, logger, replication, rewriting, saving};
+use crate::server::{
+    REDIS_VERSION, Server, Stop, logger, process, replication, rewriting, saving, syslog,
+};
 use crate::util::clock::now_ms;
 use crate::{log_notice, log_verbose, log_warning, sys};
 
@@ -88,20 +90,27 @@ fn start(loaded: Loaded) -> Result<ExitCode, String> {
         eprint!("{}", users[index].refuse(&reason));
         return Ok(ExitCode::FAILURE);
     }
-    if config.bool(id::DAEMONIZE) {
+    start_log(&config)?;
+    // Whoever is supervised stays in the foreground.
+    let background = !process::supervise(&config) && config.bool(id::DAEMONIZE);
+    if background {
         sys::daemonize().map_err(|error| format!("Can't daemonize: {error}"))?;
     }
     // Before any thread exists, so that all of them inherit the mask.
     sys::install_signals().map_err(|error| format!("Can't install signal handlers: {error}"))?;
-    start_log(&config)?;
+    sys::report_crashes(config.bool(id::CRASH_LOG_ENABLED));
+    process::avoid_huge_pages(&config);
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     sys::tune_allocator(2 * cores, 128 << 10, 1 << 20);
     banner(&config, file.as_deref());
     adjust_maxclients(&config);
     write_pidfile(&config);
-    log_panics();
+    std::panic::set_hook(Box::new(crash::hook));
 
-    let server = Arc::new(Server::new(config, file, table::catalogue()));
+    let server = Server::new(config, file, table::catalogue());
+    server.process.claim_title(&server.config);
+    server.process.show_title(&server);
+    let server = Arc::new(server);
     server.acl.start(&server.config, &declarations)?;
     // From before the first client can come until what happens is logged: what a client did in
     // between would be lost, and a shutdown would save next to nothing over everything.
@@ -148,6 +157,9 @@ fn start(loaded: Loaded) -> Result<ExitCode, String> {
     drop(starting);
     start_link(&server).map_err(|error| format!("Can't start a thread: {error}"))?;
     log_notice!("Ready to accept connections");
+    // What cannot be set has told the log.
+    let _ = server.process.adjust_oom_score(&server);
+    process::tell_ready(&server);
 
     let why = server.wait_for_stop();
     Ok(stop(&server, &listeners, why))
@@ -157,6 +169,11 @@ fn start_log(config: &Config) -> Result<(), String> {
     let file = config.str(id::LOGFILE);
     let file = (!file.is_empty()).then(|| PathBuf::from(OsString::from_vec(file.to_vec())));
     let level = logger::Level::parse(config.name(id::LOGLEVEL)).unwrap_or(logger::Level::Notice);
+    if config.bool(id::SYSLOG_ENABLED) {
+        let ident = String::from_utf8_lossy(&config.str(id::SYSLOG_IDENT)).into_owned();
+        let facility = config.int(id::SYSLOG_FACILITY) as u8;
+        syslog::open(&ident, facility).map_err(|error| format!("Can't log to syslog: {error}"))?;
+    }
     logger::init(level, file.clone()).map_err(|error| {
         let name = file.unwrap_or_default();
         format!("Can't open the log file {}: {error}", name.display())
@@ -206,10 +223,9 @@ fn adjust_maxclients(config: &Config) {
 fn pidfile(config: &Config) -> Option<PathBuf> {
     let path = config.str(id::PIDFILE);
     if path.is_empty() {
-        // A daemon has one in any case, as in Redis.
-        return config
-            .bool(id::DAEMONIZE)
-            .then(|| PathBuf::from("/var/run/redis.pid"));
+        // A daemon has one in any case, as in Redis; who is supervised is none.
+        let daemon = config.bool(id::DAEMONIZE) && process::supervised() == "no";
+        return daemon.then(|| PathBuf::from("/var/run/redis.pid"));
     }
     Some(PathBuf::from(std::ffi::OsStr::from_bytes(&path)))
 }
@@ -220,18 +236,6 @@ fn write_pidfile(config: &Config) {
     {
         log_verbose!("Can't write the pid file {}: {error}", path.display());
     }
-}
-
-/// Panics go to the log, with the place and a backtrace where one is enabled.
-fn log_panics() {
-    std::panic::set_hook(Box::new(|info| {
-        let thread = std::thread::current();
-        let trace = std::backtrace::Backtrace::capture();
-        log_warning!(
-            "Panic in thread {}: {info}\n{trace}",
-            thread.name().unwrap_or("?")
-        );
-    }));
 }
 
 /// Starts the threads that serve no connection.
@@ -470,6 +474,7 @@ fn stop(server: &Arc<Server>, listeners: &Listeners, why: Stop) -> ExitCode {
             ""
         }
     );
+    process::tell("STOPPING=1\n");
     listeners.close();
     server.store.stop_sweeper();
     server.replication.replicas.flush(server);

@@ -1,24 +1,28 @@
 //! The floor under std: what a server needs from Linux and glibc that std
 //! does not offer. It is the one file with `unsafe`.
 //!
-//! Five sections, each free of the others: the counting allocator behind
-//! `used_memory`, signals, sockets, the process and its limits, and the tests.
+//! Seven sections, each free of the others: the counting allocator behind
+//! `used_memory`, signals, fatal signals, sockets, the process and its limits,
+//! its title, and the tests.
 //! Declarations follow the C ABI of 64-bit Linux with glibc 2.33 or later
 //! (x86-64 and aarch64 share every constant and layout used here); std links
 //! libc already, so no crate is needed. Nothing here knows about Redis beyond
 //! the few places that say so.
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+use std::cell::{Cell, UnsafeCell};
 use std::ffi::{CStr, CString, c_char, c_int, c_long, c_short, c_uint, c_ulong, c_void};
 use std::fs::{self, File};
 use std::io::{self, IoSlice, IsTerminal};
 use std::mem;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::ptr;
-use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicI32, AtomicI64, AtomicPtr, AtomicU8, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 #[cfg(not(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64")))]
 compile_error!("the declarations in sys.rs hold for 64-bit Linux with glibc only");
@@ -47,6 +51,25 @@ mod c {
 
     impl SigSet {
         pub const EMPTY: SigSet = SigSet([0; 16]);
+    }
+
+    #[repr(C)]
+    pub struct SigAction {
+        pub handler: usize,
+        pub mask: SigSet,
+        pub flags: c_int,
+        pub restorer: usize,
+    }
+
+    /// The first part of `siginfo_t`; the union begins at a multiple of 8.
+    #[repr(C)]
+    pub struct SigInfo {
+        pub signal: c_int,
+        pub errno: c_int,
+        pub code: c_int,
+        pub gap: c_int,
+        /// The address of a fault; process and user of whoever sent the signal.
+        pub origin: u64,
     }
 
     #[repr(C)]
@@ -133,6 +156,12 @@ mod c {
         pub fn pthread_sigmask(how: c_int, set: *const SigSet, old: *mut SigSet) -> c_int;
         pub fn sigwait(set: *const SigSet, signal: *mut c_int) -> c_int;
         pub fn signal(signal: c_int, handler: usize) -> usize;
+        pub fn sigaction(signal: c_int, new: *const SigAction, old: *mut SigAction) -> c_int;
+        pub safe fn raise(signal: c_int) -> c_int;
+        pub fn open(path: *const c_char, flags: c_int, ...) -> c_int;
+        pub fn write(fd: c_int, bytes: *const c_void, len: usize) -> isize;
+        pub fn backtrace(frames: *mut *mut c_void, most: c_int) -> c_int;
+        pub fn backtrace_symbols_fd(frames: *const *mut c_void, count: c_int, fd: c_int);
         pub safe fn _exit(code: c_int) -> !;
 
         pub safe fn socket(family: c_int, kind: c_int, protocol: c_int) -> c_int;
@@ -172,6 +201,7 @@ mod c {
         pub fn localtime_r(time: *const i64, tm: *mut Tm) -> *mut Tm;
         pub safe fn gettid() -> c_int;
         pub fn prctl(option: c_int, ...) -> c_int;
+        pub static mut environ: *mut *mut c_char;
     }
 }
 
@@ -491,7 +521,7 @@ fn stop_signals() -> c::SigSet {
 }
 
 /// Blocks SIGTERM and SIGINT, to be taken by [`wait_for_signal`], and ignores
-/// SIGHUP and SIGPIPE as Redis does. No handler ever runs.
+/// SIGHUP and SIGPIPE as Redis does. No handler ever runs for any of them.
 ///
 /// Call it in `main` before any thread is started: a thread inherits the mask
 /// of its creator, and one thread that leaves a stop signal open is enough for
@@ -545,6 +575,273 @@ pub fn wait_for_signal() -> Signal {
 /// Ends the process at once: no destructor, no flush, no wait for a thread.
 pub fn exit_now(code: i32) -> ! {
     c::_exit(code)
+}
+
+// ---------------------------------------------------------------------------
+// Fatal signals
+// ---------------------------------------------------------------------------
+
+const SIGILL: c_int = 4;
+const SIGABRT: c_int = 6;
+const SIGBUS: c_int = 7;
+const SIGFPE: c_int = 8;
+const SIGSEGV: c_int = 11;
+const FATAL: [c_int; 5] = [SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT];
+
+/// Frames of a stack that are shown.
+const FRAMES: usize = 64;
+
+thread_local! {
+    /// The client that the thread last served, and the command. As [`STRIPE`],
+    /// to be reached without any further ado.
+    static DOING: Cell<(u64, &'static str)> = const { Cell::new((0, "")) };
+}
+
+/// The file that a report goes to; null for standard output. Once set, a path
+/// stays where it is for good.
+static CRASH_LOG: AtomicPtr<c_char> = AtomicPtr::new(ptr::null_mut());
+
+/// The thread that writes a report; 0 while none does.
+static REPORTING: AtomicI32 = AtomicI32::new(0);
+
+/// What was in force before [`report_crashes`], by the places in [`FATAL`].
+static BEFORE: Mutex<Option<[c::SigAction; FATAL.len()]>> = Mutex::new(None);
+
+/// Notes what the thread is about to do, for the report of a crash.
+#[inline]
+pub fn note_doing(client: u64, command: &'static str) {
+    // A thread that is being torn down serves nobody.
+    let _ = DOING.try_with(|doing| doing.set((client, command)));
+}
+
+/// The file that a report of a crash is appended to; standard output for none.
+pub fn set_crash_log(path: Option<&Path>) {
+    let path = path.and_then(|path| CString::new(path.as_os_str().as_bytes()).ok());
+    // Never freed: a handler may be reading it.
+    let path = path.map_or(ptr::null_mut(), CString::into_raw);
+    CRASH_LOG.store(path, Ordering::Release);
+}
+
+/// Has a signal that ends the process because of a fault, or of an abort, leave
+/// a report in the log first; or no longer. The process ends in any case, by
+/// that same signal.
+pub fn report_crashes(on: bool) {
+    const SA_SIGINFO: c_int = 4;
+    const SA_ONSTACK: c_int = 0x0800_0000;
+    const SA_NODEFER: c_int = 0x4000_0000;
+    let mut before = BEFORE.lock().unwrap_or_else(PoisonError::into_inner);
+    if on == before.is_some() {
+        return;
+    }
+    if let Some(old) = before.take() {
+        for (signal, old) in FATAL.into_iter().zip(&old) {
+            // SAFETY: `old` is what the same call has once given.
+            unsafe { c::sigaction(signal, old, ptr::null_mut()) };
+        }
+        return;
+    }
+    // What it loads at its first use must not be loaded in a handler.
+    let mut frame = [ptr::null_mut(); 1];
+    // SAFETY: the array has room for the one frame asked for.
+    unsafe { c::backtrace(frame.as_mut_ptr(), 1) };
+    let handler: extern "C" fn(c_int, *const c::SigInfo, *mut c_void) = report_crash;
+    *before = Some(FATAL.map(|signal| {
+        let new = c::SigAction {
+            handler: handler as usize,
+            mask: c::SigSet::EMPTY,
+            // A stack that has overflown is reported on the one that std keeps
+            // for that.
+            flags: SA_SIGINFO | SA_ONSTACK | SA_NODEFER,
+            restorer: 0,
+        };
+        let mut old = c::SigAction {
+            handler: 0,
+            mask: c::SigSet::EMPTY,
+            flags: 0,
+            restorer: 0,
+        };
+        // SAFETY: both are initialised and outlive the call; the handler has
+        // the signature that SA_SIGINFO asks for, and calls nothing that is not
+        // safe in a signal's context.
+        unsafe { c::sigaction(signal, &new, &mut old) };
+        old
+    }));
+}
+
+/// Text put together, and a stack, without memory to be had: that of the stack
+/// on which a handler runs is little.
+struct Report {
+    bytes: [u8; 512],
+    len: usize,
+    fd: c_int,
+    frames: [*mut c_void; FRAMES],
+}
+
+/// The one report there can be.
+struct TheReport(UnsafeCell<Report>);
+
+// SAFETY: only the thread that has put its number into `REPORTING` touches what
+// is inside, and it stays there.
+unsafe impl Sync for TheReport {}
+
+static REPORT: TheReport = TheReport(UnsafeCell::new(Report {
+    bytes: [0; 512],
+    len: 0,
+    fd: 1,
+    frames: [ptr::null_mut(); FRAMES],
+}));
+
+impl Report {
+    /// Begins a line as Redis' log does for what a handler writes.
+    fn begin(&mut self) -> &mut Report {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        self.number(std::process::id().into(), 10)
+            .text(":signal-handler (")
+            .number(now.map_or(0, |now| now.as_secs()), 10)
+            .text(") ")
+    }
+
+    /// Adds text, as far as it fits.
+    fn text(&mut self, text: &str) -> &mut Report {
+        for byte in text.bytes() {
+            if let Some(slot) = self.bytes.get_mut(self.len) {
+                *slot = byte;
+                self.len += 1;
+            }
+        }
+        self
+    }
+
+    fn number(&mut self, mut number: u64, base: u64) -> &mut Report {
+        let mut digits = [0; 20];
+        let mut at = digits.len();
+        loop {
+            at -= 1;
+            digits[at] = b"0123456789abcdef"[(number % base) as usize];
+            number /= base;
+            if number == 0 || at == 0 {
+                break;
+            }
+        }
+        self.text(std::str::from_utf8(&digits[at..]).unwrap_or_default())
+    }
+
+    /// Writes what has been added.
+    fn write(&mut self) {
+        let mut left = &self.bytes[..self.len];
+        while !left.is_empty() {
+            // SAFETY: the kernel reads the bytes of a live slice.
+            match unsafe { c::write(self.fd, left.as_ptr().cast(), left.len()) } {
+                written if written > 0 => left = &left[written as usize..],
+                // There is nowhere to say so.
+                _ => break,
+            }
+        }
+        self.len = 0;
+    }
+}
+
+/// The handler of fatal signals. Runs in a signal's context: no allocation, no
+/// lock, no call that is not made for it. What it says first needs least.
+extern "C" fn report_crash(signal: c_int, info: *const c::SigInfo, _: *mut c_void) {
+    let me = c::gettid();
+    match REPORTING.compare_exchange(0, me, Ordering::Relaxed, Ordering::Relaxed) {
+        // SAFETY: this thread's number has just been put there, by nobody else.
+        Ok(_) => write_report(unsafe { &mut *REPORT.0.get() }, signal, info, me),
+        // The report itself has crashed.
+        Err(busy) if busy == me => {}
+        // Another thread reports, and ends the process.
+        Err(_) => loop {
+            // SAFETY: waits for nothing, for ever.
+            unsafe { c::poll(ptr::null_mut(), 0, -1) };
+        },
+    }
+    // SAFETY: the default disposition is no handler of ours.
+    unsafe { c::signal(signal, 0) };
+    c::raise(signal);
+    c::_exit(128 + signal);
+}
+
+fn write_report(report: &mut Report, signal: c_int, info: *const c::SigInfo, thread: c_int) {
+    const PR_GET_NAME: c_int = 16;
+    const O_WRONLY_APPEND_CREATE: c_int = 0o1 | 0o2000 | 0o100;
+    let path = CRASH_LOG.load(Ordering::Acquire);
+    if !path.is_null() {
+        // SAFETY: a path of ours, which is never freed.
+        report.fd = match unsafe { c::open(path, O_WRONLY_APPEND_CREATE, 0o644) } {
+            -1 => 2,
+            fd => fd,
+        };
+    }
+    report.text("\n\n=== REDIS BUG REPORT START: all of this, to the line that says END, belongs to it ===\n");
+    // SAFETY: with SA_SIGINFO the kernel hands in a filled structure.
+    let (code, origin) = unsafe { ((*info).code, (*info).origin) };
+    let sign = if code < 0 { "-" } else { "" };
+    report
+        .begin()
+        .text(concat!(
+            "stdis ",
+            env!("CARGO_PKG_VERSION"),
+            " crashed by signal: "
+        ))
+        .number(signal as u64, 10)
+        .text(", si_code: ")
+        .text(sign)
+        .number(code.unsigned_abs().into(), 10)
+        .text("\n")
+        .write();
+    report.begin();
+    // Zero and below: it was sent, by a process that is named.
+    match code <= 0 {
+        true => report
+            .text("Killed by PID: ")
+            .number(origin & 0xffff_ffff, 10)
+            .text(", UID: ")
+            .number(origin >> 32, 10),
+        false => report.text("Accessing address: 0x").number(origin, 16),
+    };
+    report.text("\n").write();
+    let mut name = [0u8; 17];
+    // SAFETY: the kernel writes at most 16 bytes.
+    unsafe { c::prctl(PR_GET_NAME, name.as_mut_ptr()) };
+    let name = name.split(|&byte| byte == 0).next().unwrap_or_default();
+    report
+        .begin()
+        .text("Thread: ")
+        .text(std::str::from_utf8(name).unwrap_or("?"))
+        .text(" (")
+        .number(thread as u64, 10)
+        .text(")");
+    let (client, command) = DOING.try_with(Cell::get).unwrap_or_default();
+    if client != 0 {
+        report
+            .text(", which last served client ")
+            .number(client, 10)
+            .text(" with command ")
+            .text(command);
+    }
+    report.text("\n\n------ STACK TRACE ------\n").write();
+    // SAFETY: the array has as much room as is said; the second call reads what
+    // the first has put there, and writes to a descriptor of ours without
+    // asking for memory.
+    unsafe {
+        let count = c::backtrace(report.frames.as_mut_ptr(), FRAMES as c_int);
+        c::backtrace_symbols_fd(report.frames.as_ptr(), count, report.fd);
+    }
+    report.text("\n=== REDIS BUG REPORT END ===\n").write();
+}
+
+/// Ends the process as a fault in it would, for tests.
+pub fn crash() -> ! {
+    c::raise(SIGSEGV);
+    exit_now(128 + SIGSEGV)
+}
+
+/// Stops the process until somebody has it go on, which tells an init that waits for that that the
+/// start is over.
+pub fn stop_self() {
+    const SIGSTOP: c_int = 19;
+    c::raise(SIGSTOP);
 }
 
 // ---------------------------------------------------------------------------
@@ -1237,6 +1534,111 @@ pub fn set_name(title: &str) {
     }
 }
 
+/// Has no huge pages used for this process from now on.
+///
+/// # Errors
+/// What prctl(2) reports.
+pub fn disable_huge_pages() -> io::Result<()> {
+    const PR_SET_THP_DISABLE: c_int = 41;
+    const NONE: c_ulong = 0;
+    const YES: c_ulong = 1;
+    // SAFETY: takes numbers only.
+    check(unsafe { c::prctl(PR_SET_THP_DISABLE, YES, NONE, NONE, NONE) }).map(drop)
+}
+
+// ---------------------------------------------------------------------------
+// Title
+// ---------------------------------------------------------------------------
+
+/// Where the kernel reads the command line of the process from, as addresses:
+/// where it begins, where the arguments end, and where the room ends.
+struct TitleRoom {
+    start: usize,
+    arguments_end: usize,
+    end: usize,
+}
+
+/// The room, once it has been claimed.
+static TITLE: Mutex<Option<TitleRoom>> = Mutex::new(None);
+
+/// Makes room for [`set_title`]: the memory that the arguments of the process
+/// are in, and that of its environment, which is copied elsewhere. The
+/// arguments cannot be asked for afterwards. Where it cannot be had, the title
+/// stays as it is.
+///
+/// # Errors
+/// Refuses to once the process has more than one thread, which might be reading
+/// the environment; otherwise what reading `/proc` reports.
+pub fn claim_title() -> io::Result<()> {
+    if fs::read_dir("/proc/self/task")?.count() != 1 {
+        return Err(io::Error::other("claim_title() after threads were started"));
+    }
+    let mut claimed = TITLE.lock().unwrap_or_else(PoisonError::into_inner);
+    if claimed.is_some() {
+        return Ok(());
+    }
+    let stat = fs::read_to_string("/proc/self/stat")?;
+    let fields = stat.rsplit(')').next().unwrap_or_default();
+    // proc(5): arguments and environment are fields 48 to 51, of which the
+    // first behind the name is the third.
+    let mut places = fields.split_ascii_whitespace().skip(45);
+    let mut place = || places.next().and_then(|word| word.parse::<usize>().ok());
+    let (Some(start), Some(arguments_end), Some(more), Some(end)) =
+        (place(), place(), place(), place())
+    else {
+        return Ok(());
+    };
+    if start == 0 || start >= arguments_end {
+        return Ok(());
+    }
+    let end = match more == arguments_end && more < end {
+        true => {
+            // SAFETY: this is the only thread. The array ends with a null
+            // pointer, and each pointer before that is to a C string; they
+            // are replaced by pointers to copies that are never freed.
+            unsafe {
+                let mut entry = c::environ;
+                while !entry.is_null() && !(*entry).is_null() {
+                    *entry = CStr::from_ptr(*entry).to_owned().into_raw();
+                    entry = entry.add(1);
+                }
+            }
+            end
+        }
+        false => arguments_end,
+    };
+    *claimed = Some(TitleRoom {
+        start,
+        arguments_end,
+        end,
+    });
+    Ok(())
+}
+
+/// Shows a text as the command line of the process, as far as there is room,
+/// which [`claim_title`] has made.
+pub fn set_title(title: &str) {
+    let claimed = TITLE.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(room) = &*claimed else { return };
+    let len = title.len().min(room.end - room.start - 1);
+    let base = ptr::with_exposed_provenance_mut::<u8>(room.start);
+    // SAFETY: the memory between the two addresses is that of the arguments and
+    // the environment at the start, at the bottom of the main thread's stack,
+    // writable for as long as the process lives; nobody reads either there any
+    // more. `len` leaves room for the NUL, and whoever else sets a title waits
+    // for the lock.
+    unsafe {
+        ptr::write_bytes(base, 0, room.end - room.start);
+        ptr::copy_nonoverlapping(title.as_ptr(), base, len);
+        // A mark at the end of the arguments has the kernel take all for one
+        // text up to its NUL; without, it would show every NUL in between.
+        let last = room.arguments_end - 1 - room.start;
+        if len < last && room.end > room.arguments_end {
+            base.add(last).write(b'.');
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -1247,8 +1649,9 @@ mod tests {
     use std::process::{self, Command};
     use std::thread;
 
+    use c::raise;
+
     unsafe extern "C" {
-        safe fn raise(signal: c_int) -> c_int;
         safe fn kill(pid: c_int, signal: c_int) -> c_int;
         fn waitpid(pid: c_int, status: *mut c_int, options: c_int) -> c_int;
     }

@@ -152,6 +152,8 @@ fn a_dead_client_gets_nothing_and_is_soon_forgotten() {
         c.cmd(&["RPUSH", "k", "x"]);
         assert_eq!(alive.recv().texts(), list(&["k", "x"]), "round {round}");
         assert_eq!(c.run("EXISTS k"), 0);
+        // Nobody of this round is to be counted in the next.
+        blocked(&s, 0);
     }
     let gone = waiter(&s, "BLMOVE k other LEFT LEFT 0");
     let mut half = waiter(&s, "BLPOP k 0");
@@ -514,4 +516,10 @@ fn a_client_that_counts_as_blocked_can_be_unblocked() {
         assert_eq!(reply, 1, "round {round}");
         assert_eq!(w.recv(), NULL);
     }
+}
+
+#[test]
+#[ignore = "long: all of the above ten times"]
+fn ten_times_over() {
+    support::again(10);
 }

@@ -475,3 +475,9 @@ fn long_commands_hold_up_no_other_client() {
     });
     assert_eq!(c.run("EXISTS none"), 0);
 }
+
+#[test]
+#[ignore = "long: all of the above ten times"]
+fn ten_times_over() {
+    support::again(10);
+}

@@ -1,4 +1,5 @@
-//! Random and damaged bytes: to the request parser, and to a running server.
+//! Random and damaged bytes: to the request parser, to a running server, and in its files. Those of
+//! snapshots and append only files are in `damage.rs`, those of `RESTORE` in `restore.rs`.
 //!
 //! The short form runs always. The long forms are ignored by default:
 //! `cargo test --release --test fuzz -- --ignored --nocapture`. `STDIS_SEED` repeats a run,
@@ -7,6 +8,10 @@
 
 #[path = "fuzz/collections.rs"]
 mod collections;
+#[path = "fuzz/commands.rs"]
+mod commands;
+#[path = "fuzz/files.rs"]
+mod files;
 #[path = "fuzz/generate.rs"]
 mod generate;
 #[path = "fuzz/parser.rs"]
@@ -24,6 +29,8 @@ const SHORT: u64 = 20_000;
 /// Inputs of the long forms unless `STDIS_FUZZ_INPUTS` says otherwise.
 const LONG: u64 = 1_000_000;
 const LONG_WIRE: u64 = 100_000;
+/// Files of each kind in the long form.
+const LONG_FILES: u64 = 50_000;
 
 /// A number from the environment.
 fn setting(name: &str) -> Option<u64> {
@@ -129,6 +136,31 @@ fn the_parser_takes_any_bytes_for_long() {
     let first = setting("STDIS_FUZZ_FIRST").unwrap_or(0);
     let count = setting("STDIS_FUZZ_INPUTS").unwrap_or(LONG);
     fuzz_parser(seed(), first, count);
+}
+
+#[test]
+fn every_command_takes_any_arguments() {
+    commands::storm(1, 0, SHORT);
+}
+
+#[test]
+#[ignore = "long: a million commands with random arguments (STDIS_FUZZ_INPUTS, STDIS_SEED)"]
+fn every_command_takes_any_arguments_for_long() {
+    let first = setting("STDIS_FUZZ_FIRST").unwrap_or(0);
+    let count = setting("STDIS_FUZZ_INPUTS").unwrap_or(LONG);
+    commands::storm(seed(), first, count);
+}
+
+#[test]
+fn config_and_acl_files_may_hold_anything() {
+    files::read_all(1, 0, 1500);
+}
+
+#[test]
+#[ignore = "long: fifty thousand config files and as many ACL files (STDIS_SEED)"]
+fn config_and_acl_files_may_hold_anything_for_long() {
+    let first = setting("STDIS_FUZZ_FIRST").unwrap_or(0);
+    files::read_all(seed(), first, LONG_FILES);
 }
 
 #[test]

@@ -918,3 +918,9 @@ fn publishing_to_shard_channels_waits_for_no_key() {
     assert_eq!(b.recv().texts(), ["smessage", "c", "x"]);
     assert_eq!(b.recv().texts(), ["smessage", "c", "y"]);
 }
+
+#[test]
+#[ignore = "long: all of the above ten times"]
+fn ten_times_over() {
+    support::again(10);
+}

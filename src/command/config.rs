@@ -183,10 +183,18 @@ fn apply(server: &Arc<Server>, option: OptId, in_transaction: bool) -> Result<()
         server
             .rebind()
             .map_err(|_| "Unable to listen on this port. Check server logs.".to_owned())?;
+        server.process.show_title(server);
     } else if option == id::BIND {
         server
             .rebind()
             .map_err(|_| "Failed to bind to specified addresses.".to_owned())?;
+        server.process.show_title(server);
+    } else if [id::OOM_SCORE_ADJ_OPT, id::OOM_SCORE_ADJ_VALUES].contains(&option) {
+        server.process.adjust_oom_score(server)?;
+    } else if option == id::PROC_TITLE_TEMPLATE {
+        server.process.show_title(server);
+    } else if option == id::CRASH_LOG_ENABLED {
+        sys::report_crashes(server.config.bool(id::CRASH_LOG_ENABLED));
     } else if option == id::MAXCLIENTS {
         let wanted = server.config.int(id::MAXCLIENTS) as u64 + RESERVED_FDS;
         let limit = sys::raise_nofile_limit(wanted);

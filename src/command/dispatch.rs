@@ -18,7 +18,7 @@ use super::spec::{
 };
 use super::table::{Keys, Row, table};
 use super::{Args, Ctx, Keyspace, Pace, permissions, tracking, transactions};
-use super::{blocking, flush, slowlog};
+use super::{blocking, crash, flush, slowlog};
 use crate::log_warning;
 use crate::resp::Reply;
 use crate::server::client::{BLOCKED, CLOSE_ASAP, Client, MONITOR, REPLICA, SUBSCRIBED};
@@ -446,7 +446,7 @@ fn run(
         row,
         pace: Pace::new(place == Place::Shared),
     };
-    let result = (row.spec.handler)(&mut ctx, args);
+    let result = crash::run(&mut ctx, args, row);
     if !ctx.pace.elsewhere.get() {
         tracking::after(&mut ctx.db, ctx.session, ctx.row, args);
         // The commands of a transaction have been logged one by one.

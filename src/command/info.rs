@@ -16,6 +16,7 @@ use crate::persist::aof::files::State as AofState;
 use crate::server::client::{BLOCKED, REPLICA};
 use crate::server::config::id;
 use crate::server::eviction::Aside;
+use crate::server::process;
 use crate::server::pubsub::Kind as Listening;
 use crate::server::saving::Kind;
 use crate::server::{REDIS_VERSION, Server};
@@ -121,6 +122,19 @@ fn info(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
     Ok(())
 }
 
+/// All but what the databases have to tell, which may be locked: for the report of a crash.
+pub(super) fn report(server: &Server) -> String {
+    let mut text = Text(String::with_capacity(4096), Survey::default());
+    for section in SECTIONS
+        .iter()
+        .filter(|section| section.title != "Keyspace")
+    {
+        text.line(format_args!("# {}", section.title));
+        (section.write)(&mut text, server);
+    }
+    text.0
+}
+
 /// What has been found out about the databases, one shard after the other.
 #[derive(Default)]
 pub(super) struct Survey {
@@ -214,7 +228,7 @@ fn about_server(text: &mut Text, server: &Server) {
     // What Redis says when another compiler has made it.
     text.field("gcc_version", "0.0.0");
     text.field("process_id", std::process::id());
-    text.field("process_supervised", "no");
+    text.field("process_supervised", process::supervised());
     text.field("run_id", &server.run_id);
     text.field("tcp_port", server.config.int(id::PORT));
     text.field("server_time_usec", now.as_micros());

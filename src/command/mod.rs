@@ -25,9 +25,11 @@ mod blocking_pops;
 mod client;
 pub mod client_eviction;
 pub mod client_list;
+mod cluster;
 mod command_docs;
 mod config;
 mod connection;
+pub mod crash;
 mod debug;
 mod debug_digest;
 mod debug_reload;
@@ -54,6 +56,7 @@ mod lists;
 mod lolwut;
 mod memory;
 mod migrate;
+mod modules;
 mod monitor;
 pub mod notify;
 mod options;
@@ -167,6 +170,7 @@ pub const FAMILIES: &[&[spec::Command]] = &[
     bitmaps::COMMANDS,
     blocking_pops::COMMANDS,
     client::COMMANDS,
+    cluster::COMMANDS,
     config::COMMANDS,
     connection::COMMANDS,
     debug::COMMANDS,
@@ -189,6 +193,7 @@ pub const FAMILIES: &[&[spec::Command]] = &[
     lolwut::COMMANDS,
     memory::COMMANDS,
     migrate::COMMANDS,
+    modules::COMMANDS,
     monitor::COMMANDS,
     persistence::COMMANDS,
     psync::COMMANDS,

@@ -21,25 +21,44 @@ use crate::types::Value;
 use crate::util::num::IntBuf;
 
 /// The rows of this family.
-pub const COMMANDS: &[Command] = &[Command::new("restore", -4, restore)
-    .flags(WRITE.or(DENYOOM))
-    .acl(CAT_KEYSPACE.or(CAT_DANGEROUS))
-    .keys(&[KeySpec::one(1, OW.or(UPDATE))])
-    .docs(
-        Group::Generic,
-        "2.6.0",
-        "O(N) for strings and packed values, N the size; O(N*log(N)) for large sorted sets",
-        "Makes a key of what DUMP has replied",
-    )
-    .args(
-        "key ttl:integer serialized-value [REPLACE@3.0.0] [ABSTTL@5.0.0] \
-         [IDLETIME seconds:integer@5.0.0] [FREQ frequency:integer@5.0.0]",
-    )
-    .history(&[
-        ("3.0.0", "REPLACE came"),
-        ("5.0.0", "ABSTTL came"),
-        ("5.0.0", "IDLETIME and FREQ came"),
-    ])];
+pub const COMMANDS: &[Command] = &[
+    Command::new("restore", -4, restore)
+        .flags(WRITE.or(DENYOOM))
+        .acl(CAT_KEYSPACE.or(CAT_DANGEROUS))
+        .keys(&[KeySpec::one(1, OW.or(UPDATE))])
+        .docs(
+            Group::Generic,
+            "2.6.0",
+            COMPLEXITY,
+            "Makes a key of what DUMP has replied",
+        )
+        .args(ARGS)
+        .history(HISTORY),
+    // What one node of a cluster sends another that is taking the key's slot over.
+    Command::new("restore-asking", -4, restore)
+        .flags(WRITE.or(DENYOOM).or(ASKING))
+        .acl(CAT_KEYSPACE.or(CAT_DANGEROUS))
+        .keys(&[KeySpec::one(1, OW.or(UPDATE))])
+        .docs(
+            Group::Server,
+            "3.0.0",
+            COMPLEXITY,
+            "Does what RESTORE does, for nodes of a cluster among themselves",
+        )
+        .args(ARGS)
+        .history(HISTORY)
+        .syscmd(),
+];
+
+const COMPLEXITY: &str =
+    "O(N) for strings and packed values, N the size; O(N*log(N)) for large sorted sets";
+const ARGS: &str = "key ttl:integer serialized-value [REPLACE@3.0.0] [ABSTTL@5.0.0] \
+                    [IDLETIME seconds:integer@5.0.0] [FREQ frequency:integer@5.0.0]";
+const HISTORY: &[(&str, &str)] = &[
+    ("3.0.0", "REPLACE came"),
+    ("5.0.0", "ABSTTL came"),
+    ("5.0.0", "IDLETIME and FREQ came"),
+];
 
 /// Version and checksum at the end of a payload.
 const FOOTER: usize = 2 + CHECKSUM;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::command::dispatch::{self, Place, Step};
 use crate::command::session::{Clock, Session};
-use crate::command::{client_eviction, client_list, table};
+use crate::command::{client_eviction, client_list, crash, table};
 use crate::resp::{Limits, Parsed, Parser, Reply};
 use crate::server::Server;
 use crate::server::client::{CLOSE_ASAP, Client, Socket};
@@ -126,6 +126,7 @@ pub fn lost(server: &Server, client: &Client) {
         "A command of client {} panicked; its connection is closed",
         client.address.peer
     );
+    crash::conclude(server, client);
     client.kill();
     server.remove_client(client);
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::aof::{Fsync, policy};
 use super::pause::{Mode, Purpose};
+use super::process;
 use super::saving::{self, NotSaved};
 use super::{Server, config::id};
 use crate::persist::aof::files::State;
@@ -237,12 +238,14 @@ fn write_all(server: &Server, manner: Manner) -> Result<(), Unwritten> {
     let wanted = manner.save || !manner.nosave && !server.config.save_points().is_empty();
     if wanted {
         log_notice!("Saving the final RDB snapshot before exiting.");
+        process::tell("STATUS=Saving the final RDB snapshot\n");
         let saved = saving::save_and(server, || server.sealed.store(true, Ordering::Relaxed));
         if let Err(why) = saved {
             if let NotSaved::Busy(_) = why {
                 log_warning!("The data set is being saved already");
             }
             log_warning!("Error trying to save the DB, can't exit.");
+            process::tell("STATUS=Error trying to save the DB, can't exit.\n");
             if !manner.force {
                 server.sealed.store(false, Ordering::Relaxed);
                 return Err(Unwritten);

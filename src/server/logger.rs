@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::syslog;
 use crate::sys;
 
 /// How much a line matters, and what the `loglevel` setting lets through.
@@ -125,6 +126,7 @@ impl Logger {
         let _ = write!(line, " {} {message}", level.mark());
         line.push('\n');
         self.write(&line);
+        syslog::log(level, message);
     }
 
     fn log_signal(&self, level: Level, message: &str) {
@@ -165,13 +167,30 @@ fn now_ms() -> i64 {
     }
 }
 
+const MONTHS: [&str; 12] = [
+    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+];
+const DAY_MS: i64 = 86_400_000;
+
+/// The time on the local clock as syslog has it, `Mon DD HH:MM:SS` without a leading zero.
+pub(super) fn syslog_time() -> String {
+    let now = now_ms();
+    let offset = sys::local_time_offset(now.div_euclid(1000));
+    let local_ms = now + i64::from(offset) * 1000;
+    let (_, month, day) = civil_date(local_ms.div_euclid(DAY_MS));
+    let secs = local_ms.rem_euclid(DAY_MS) / 1000;
+    format!(
+        "{} {day:2} {:02}:{:02}:{:02}",
+        MONTHS[month],
+        secs / 3600,
+        secs / 60 % 60,
+        secs % 60
+    )
+}
+
 /// Appends `DD Mon YYYY HH:MM:SS.mmm` for milliseconds since 1970 on the local
 /// clock (the offset is in already).
 fn push_timestamp(line: &mut String, local_ms: i64) {
-    const MONTHS: [&str; 12] = [
-        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-    ];
-    const DAY_MS: i64 = 86_400_000;
     let (year, month, day) = civil_date(local_ms.div_euclid(DAY_MS));
     let ms = local_ms.rem_euclid(DAY_MS);
     let secs = ms / 1000;
@@ -213,6 +232,7 @@ fn civil_date(days: i64) -> (i64, usize, i64) {
 /// Sets level and file of the process' log at startup; see [`set_file`].
 pub fn init(level: Level, file: Option<PathBuf>) -> io::Result<()> {
     set_level(level);
+    sys::set_crash_log(file.as_deref());
     set_file(file)
 }
 

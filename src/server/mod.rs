@@ -21,12 +21,14 @@ pub mod logger;
 pub mod mail;
 pub mod outbox;
 pub mod pause;
+pub mod process;
 pub mod pubsub;
 pub mod replication;
 pub mod rewriting;
 pub mod saving;
 pub mod slowlog;
 pub mod stats;
+pub mod syslog;
 pub mod targets;
 pub mod tracking;
 pub mod watching;
@@ -54,6 +56,7 @@ use lazyfree::LazyFree;
 use loading::Loading;
 use log::Log;
 use pause::Pause;
+use process::Process;
 use pubsub::PubSub;
 use replication::Replication;
 use saving::Saving;
@@ -94,6 +97,8 @@ pub struct Server {
     pub pause: Pause,
     /// Which keys go when too much memory is in use.
     pub eviction: Eviction,
+    /// The process as the system sees it.
+    pub process: Process,
     /// Frees large values in the background.
     pub lazyfree: LazyFree,
     /// What has happened to the data set.
@@ -232,6 +237,7 @@ impl Server {
             acl: Acl::new(commands, &config),
             pause: Pause::default(),
             eviction: Eviction::default(),
+            process: Process::default(),
             lazyfree: LazyFree::default(),
             log: Log::default(),
             replication: Replication::default(),

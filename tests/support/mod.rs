@@ -54,6 +54,21 @@ pub fn eventually(what: &str, deadline: Duration, mut condition: impl FnMut() ->
     }
 }
 
+/// Runs all tests of the calling test's file, the ignored ones left out, so many times over: what
+/// threads do to each other differs from run to run, and shows the oftener they are let.
+#[track_caller]
+pub fn again(times: usize) {
+    let program = std::env::current_exe().expect("the test program");
+    for number in 1..=times {
+        let ended = Command::new(&program).output().expect("run the tests");
+        assert!(
+            ended.status.success(),
+            "run {number} of {times}:\n{}",
+            String::from_utf8_lossy(&[ended.stdout, ended.stderr].concat())
+        );
+    }
+}
+
 /// Sends a signal (`TERM`, `INT`, …) to a process.
 pub fn signal(pid: u32, name: &str) {
     let done = Command::new("sh")

@@ -13,6 +13,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use super::disk::DISK;
+use super::process::PROCESS;
 use super::replication::REPLICATION;
 use super::stock::{DEPRECATED, LATER, STOCK};
 use super::table::{MULTI_ARG, OWN, Opt};
@@ -435,7 +436,7 @@ Examples:
 Options, with their defaults:
 ",
     );
-    let rows = OWN.iter().chain(DISK).chain(REPLICATION);
+    let rows = [OWN, DISK, REPLICATION, PROCESS].into_iter().flatten();
     rows.for_each(|row| help_row(&mut text, row));
     text.push_str(
         "

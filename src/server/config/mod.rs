@@ -15,6 +15,7 @@
 
 pub mod disk;
 pub mod file;
+pub mod process;
 pub mod replication;
 pub mod rewrite;
 pub mod stock;
@@ -41,6 +42,7 @@ pub use table::OptId;
 /// A constant for each option.
 pub mod id {
     pub use super::disk::id::*;
+    pub use super::process::id::*;
     pub use super::replication::id::*;
     pub use super::stock::id::*;
     pub use super::stock::later::id::*;

@@ -7,8 +7,8 @@
 //! (`aclfile`, TLS) are not among them: they are refused.
 
 use super::table::{
-    DEBUG, HIDDEN, IMMUTABLE, MULTI_ARG, MUTABLE, NO_EFFECT, Opt, PENDING, PROTECTED_ACTIONS, int,
-    memory, options,
+    DEBUG, HIDDEN, IMMUTABLE, MUTABLE, NO_EFFECT, Opt, PENDING, PROTECTED_ACTIONS, int, memory,
+    options,
 };
 use super::value::{INT_MAX, Kind, LONG_MAX, Names, UINT_MAX};
 
@@ -21,18 +21,6 @@ pub const DEPRECATED: [&str; 3] = [
     "lua-replicate-commands",
 ];
 
-const OOM_SCORE_ADJ: Names = &[("no", 0), ("yes", 1), ("relative", 1), ("absolute", 2)];
-const SYSLOG_FACILITIES: Names = &[
-    ("user", 1),
-    ("local0", 16),
-    ("local1", 17),
-    ("local2", 18),
-    ("local3", 19),
-    ("local4", 20),
-    ("local5", 21),
-    ("local6", 22),
-    ("local7", 23),
-];
 const ENDPOINT_TYPES: Names = &[("ip", 0), ("hostname", 1), ("unknown-endpoint", 2)];
 fn hostname(name: &[u8]) -> Result<(), &'static str> {
     if name.len() >= 256 {
@@ -49,39 +37,6 @@ fn node_name(name: &[u8]) -> Result<(), &'static str> {
     match name.iter().any(|c| b"!#$%&()*+:;<>?@[]^{|}~".contains(c)) {
         false => Ok(()),
         true => Err("Announced human node name contained invalid character"),
-    }
-}
-
-/// Names in braces must be known, braces are written twice to stand for
-/// themselves, and something must be left to show.
-fn title_template(template: &[u8]) -> Result<(), &'static str> {
-    const NAMES: [&[u8]; 7] = [
-        b"title",
-        b"listen-addr",
-        b"server-mode",
-        b"config-file",
-        b"port",
-        b"tls-port",
-        b"unixsocket",
-    ];
-    const INVALID: &str = "template format is invalid or contains unknown variables";
-    let mut rest = template;
-    while let [c, after @ ..] = rest {
-        rest = match (c, after) {
-            (b'{', [b'{', after @ ..]) => after,
-            (b'{', _) => {
-                let end = after.iter().position(|c| *c == b'}').ok_or(INVALID)?;
-                if !NAMES.contains(&&after[..end]) {
-                    return Err(INVALID);
-                }
-                &after[end + 1..]
-            }
-            _ => after,
-        };
-    }
-    match template.iter().all(|c| *c == b' ') {
-        true => Err(INVALID),
-        false => Ok(()),
     }
 }
 
@@ -111,18 +66,9 @@ options! {
     ACTIVE_DEFRAG_CYCLE_MIN = "active-defrag-cycle-min", int(1, 99), "1", MUTABLE, "There is no defragmentation";
     ACTIVE_DEFRAG_CYCLE_MAX = "active-defrag-cycle-max", int(1, 99), "25", MUTABLE, "There is no defragmentation";
     ACTIVE_DEFRAG_MAX_SCAN_FIELDS = "active-defrag-max-scan-fields", int(1, LONG), "1000", MUTABLE, "There is no defragmentation";
-    DISABLE_THP = "disable-thp", Kind::Bool, "yes", IMMUTABLE, "There is no fork that huge pages would slow";
-    OOM_SCORE_ADJ_OPT = "oom-score-adj", Kind::Enum(OOM_SCORE_ADJ), "no", MUTABLE, "There are no children to put first";
-    OOM_SCORE_ADJ_VALUES = "oom-score-adj-values", Kind::OomScores, "0 200 800", MULTI_ARG, "There are no children to put first";
     IGNORE_WARNINGS = "ignore-warnings", Kind::Text, "", MUTABLE, "There are no such warnings";
     ALWAYS_SHOW_LOGO = "always-show-logo", Kind::Bool, "no", IMMUTABLE, "There is no logo";
-    SET_PROC_TITLE = "set-proc-title", Kind::Bool, "yes", IMMUTABLE, "The process keeps its title";
-    PROC_TITLE_TEMPLATE = "proc-title-template", Kind::CheckedText(title_template), "{title} {listen-addr} {server-mode}", MUTABLE, "The process keeps its title";
     LOCALE_COLLATE = "locale-collate", Kind::Text, "", MUTABLE, "Texts are compared by their bytes";
-    SYSLOG_ENABLED = "syslog-enabled", Kind::AlwaysNo("this server does not log to syslog"), "no", IMMUTABLE, "There is no logging to syslog";
-    SYSLOG_IDENT = "syslog-ident", Kind::Text, "redis", IMMUTABLE, "There is no logging to syslog";
-    SYSLOG_FACILITY = "syslog-facility", Kind::Enum(SYSLOG_FACILITIES), "local0", IMMUTABLE, "There is no logging to syslog";
-    CRASH_LOG_ENABLED = "crash-log-enabled", Kind::Bool, "yes", MUTABLE, "There is no crash report";
     CRASH_MEMCHECK_ENABLED = "crash-memcheck-enabled", Kind::Bool, "yes", MUTABLE, "There is no memory check after a crash";
     USE_EXIT_ON_PANIC = "use-exit-on-panic", Kind::Bool, "no", HIDDEN, "A panic ends one session only";
     LOADING_PROCESS_EVENTS_INTERVAL_BYTES = "loading-process-events-interval-bytes", int(1024, INT_MAX), "2097152", HIDDEN, "Clients are answered at any time while loading";

@@ -8,6 +8,7 @@
 //! the list of pending ones in [`super::stock`].
 
 use super::disk::DISK;
+use super::process::PROCESS;
 use super::replication::REPLICATION;
 use super::stock::{LATER, STOCK};
 use super::value::{INT_MAX, INT_MIN, Kind, LONG_MAX, Names, UINT_MAX};
@@ -115,13 +116,15 @@ const fn base(place: usize, before: usize) -> u16 {
     (place + before) as u16
 }
 
-const ROWS: usize = OWN.len() + STOCK.len() + LATER.len() + DISK.len() + REPLICATION.len();
+const ROWS: usize =
+    OWN.len() + STOCK.len() + LATER.len() + DISK.len() + REPLICATION.len() + PROCESS.len();
 
 /// Every option: those with a feature behind them, then those without effect,
-/// then the pending ones, and last those about the disk and replication, which have features too.
+/// then the pending ones, and last those about the disk, replication and the process, which have
+/// features too.
 pub static TABLE: &[Opt] = &{
     let mut all = [OWN[0]; ROWS];
-    let sections = [OWN, STOCK, LATER, DISK, REPLICATION];
+    let sections = [OWN, STOCK, LATER, DISK, REPLICATION, PROCESS];
     let (mut section, mut at) = (0, 0);
     while section < sections.len() {
         let mut i = 0;

@@ -259,6 +259,8 @@ pub fn follow(server: &Server, primary: Primary, now: i64) {
     replication.replica.store(true, Ordering::Relaxed);
     replication.generation.store(generation, Ordering::Relaxed);
     drop(state);
+    // What cannot be set has told the log.
+    let _ = server.process.adjust_oom_score(server);
     replication.changed.notify_all();
     server.blocking.end_all(End::Demoted);
 }
@@ -299,6 +301,7 @@ pub fn unfollow(server: &Server) {
     replication.replica.store(false, Ordering::Relaxed);
     replication.generation.fetch_add(1, Ordering::Relaxed);
     drop(state);
+    let _ = server.process.adjust_oom_score(server);
     replication.changed.notify_all();
     replication.replicas.drop_all(server);
 }
