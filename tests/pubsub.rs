@@ -114,6 +114,13 @@ fn own_messages_follow_the_reply() {
 #[test]
 fn pushes_stand_between_replies() {
     let s = Server::start();
+    // However slowly it reads.
+    s.client().cmd(&[
+        "CONFIG",
+        "SET",
+        "client-output-buffer-limit",
+        "pubsub 0 0 0",
+    ]);
     let stop = Arc::new(AtomicBool::new(false));
     let big = "y".repeat(100_000);
     let publishers: Vec<_> = (0..3)

@@ -534,6 +534,9 @@ fn what_there_is_can_be_gone_on_with_until_all_has_come() {
         link.write(&command("SET l 1"));
         holds(&server, "l", "1");
         let offset = link.getack() + GETACK.len() as u64;
+        eventually("everything has been counted", SOON, || {
+            info(&server, "master_repl_offset") == offset.to_string()
+        });
         second.follow(&server);
         let (mut link, asked) = second.greet();
         assert_eq!(asked, ["PSYNC", ID, &(offset + 1).to_string()]);
