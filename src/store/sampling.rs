@@ -113,6 +113,8 @@ impl Db {
             let fit = self.dict.iter().filter(|entry| pick.fits(entry));
             return fit.take(from).map(see).count();
         }
+        // Where there are fewer, other shards are to make up the sample, not the same key again.
+        let count = count.min(from);
         let mut seen = 0;
         if pick == Pick::Any || pick == Pick::Volatile && from * RARE > self.dict.len() {
             // By chance not a single one may have been met; the wheel has some.
