@@ -101,8 +101,9 @@ fn evict(server: &Arc<Server>, limit: u64) {
         };
         log_notice!("Evicting client: {}", client_list::describe(client));
         client.leave(Counted::new(server.eviction.freeing()));
-        client.kill();
+        // Whoever sees it closed does not find it in a list any more.
         server.remove_client(client);
+        client.kill();
         server.stats.evicted_clients.fetch_add(1, Ordering::Relaxed);
     }
     *complained = false;
