@@ -167,6 +167,17 @@ fn a_dead_client_gets_nothing_and_is_soon_forgotten() {
     assert_eq!(s.info_int("total_blocking_keys"), 0);
 }
 
+/// Whoever asks how many are blocked, to go on once there is one more, must not count the dead.
+#[test]
+fn a_dead_client_does_not_count_as_blocked() {
+    let s = Server::start();
+    let mut c = s.client();
+    for _ in 0..20 {
+        drop(waiter(&s, "BLPOP k 0"));
+        assert_eq!(support::info(&mut c, "clients")["blocked_clients"], "0");
+    }
+}
+
 #[test]
 fn a_blocked_client_is_not_idle() {
     let s = Server::with(&["--timeout", "1"]);

@@ -269,6 +269,10 @@ fn listeners(text: &mut Text, server: &Server) {
 }
 
 fn about_clients(text: &mut Text, server: &Server) {
+    // Those that have gone while they were blocked are not found out by themselves at once.
+    if !server.blocking.is_empty() {
+        server.blocking.end_gone(0);
+    }
     let clients = server.clients.all();
     let largest = server.clients.largest_buffers();
     let (input, output) = server.stats.recent_peaks(largest);
