@@ -93,6 +93,8 @@ fn is_new(c: &Ctx<'_>) -> bool {
 /// The primary asks this replica to take its place.
 fn take_over(c: &mut Ctx<'_>, history: &[u8]) -> Outcome {
     let who = client_list::describe(&c.session.client);
+    // What the primary has sent before, on its other connection, comes first.
+    failover::catch_up(c.server);
     let _locks = Locks::all(&c.server.store, true);
     failover::taken_over(c.server, history, &who).map_err(Error::new)
 }

@@ -109,11 +109,13 @@ impl Feeder<'_> {
                     break;
                 }
                 // A primary that has much to say is not waited for.
+                self.server.replication.turns.begin();
                 read = match self.line.poll() {
                     Ok(read) => read,
                     Err(_) => return Lost::Broken,
                 };
             }
+            self.server.replication.turns.end();
             if acked.elapsed() >= ACK_EVERY {
                 acked = Instant::now();
                 if self.acknowledge().is_err() {
@@ -135,8 +137,9 @@ impl Feeder<'_> {
                 continue;
             }
             let left = ACK_EVERY.saturating_sub(acked.elapsed());
-            let came = self.line.wait(left).and_then(|_| self.line.poll());
-            read = match came {
+            let waited = self.line.wait(left);
+            self.server.replication.turns.begin();
+            read = match waited.and_then(|_| self.line.poll()) {
                 Ok(read) => read,
                 Err(_) => return Lost::Broken,
             };

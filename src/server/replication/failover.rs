@@ -9,13 +9,18 @@
 //! <https://redis.io/docs/latest/commands/failover/>
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::{Primary, follow, unfollow};
 use crate::log_notice;
 use crate::server::Server;
 use crate::server::pause::{Mode, Purpose};
 use crate::store::Locks;
+use crate::sys;
 use crate::util::clock::{now_ms, steady_ms};
+
+/// How long a replica that is to take over carries out what has come, at most.
+const CATCH_UP: Duration = Duration::from_secs(5);
 
 /// How far a failover is.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
@@ -209,6 +214,17 @@ fn caught_up(server: &Server, wish: &Wish) -> Option<(Primary, u64)> {
 /// Whether a replica is the one that is meant.
 pub fn is_at(target: &Primary, ip: &str, port: u16) -> bool {
     target.host.eq_ignore_ascii_case(ip) && target.port == port
+}
+
+/// Has the link carry out what has arrived from the primary and is not read yet. Where it has more than
+/// that to send, its replica does not take over without having been forced to. No shard must be
+/// locked.
+pub fn catch_up(server: &Server) {
+    let link = server.replication.state().link.client.clone();
+    if let Some(client) = link {
+        let is_left = || sys::pending_input(&client.socket).is_ok_and(|bytes| bytes > 0);
+        server.replication.turns.drain(is_left, CATCH_UP);
+    }
 }
 
 /// The primary asks this replica, by the name of their history, to take its place. `who` describes
