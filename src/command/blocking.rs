@@ -100,7 +100,7 @@ impl Keyspace<'_> {
         // A key given twice is waited for once.
         let mut seen = HashSet::new();
         let named = keys.filter(|&key| seen.insert(key)).map(<[u8]>::to_vec);
-        self.request = Some(Request {
+        self.aside.open().request = Some(Request {
             keys: named.collect(),
             wanted,
             timeout,
@@ -124,7 +124,7 @@ impl Keyspace<'_> {
     pub(super) fn add_ready(&mut self, number: usize, key: &[u8]) {
         // While the data set is loaded, the past happens once more.
         if !self.server.loading.is_active() {
-            self.ready.push_back((number, key.to_vec()));
+            self.aside.open().ready.push_back((number, key.to_vec()));
         }
     }
 }
@@ -170,7 +170,7 @@ pub(super) fn register(db: &mut Keyspace<'_>, session: &mut Session, request: Re
 /// locks at hand are put off.
 pub(super) fn serve_ready(db: &mut Keyspace<'_>) {
     db.end_step();
-    while let Some((number, key)) = db.ready.pop_front() {
+    while let Some((number, key)) = db.aside.get().and_then(|aside| aside.ready.pop_front()) {
         db.within(number, |db| serve_key(db, &key));
     }
 }
@@ -178,7 +178,7 @@ pub(super) fn serve_ready(db: &mut Keyspace<'_>) {
 /// Serves those who wait for the keys that were put off, each under its own locks. The command's
 /// own have been released.
 pub(super) fn serve_put_off(db: &mut Keyspace<'_>) {
-    while let Some((number, key)) = db.put_off.pop() {
+    while let Some((number, key)) = db.aside.get().and_then(|aside| aside.put_off.pop()) {
         let server = db.server;
         let hash = server.store.hash(&key);
         let mut shards = vec![shard_of(hash)];
@@ -190,7 +190,7 @@ pub(super) fn serve_put_off(db: &mut Keyspace<'_>) {
         );
         db.forget_hash();
         db.hold(Locks::several(&server.store, &mut shards, true));
-        db.ready.push_back((number, key));
+        db.aside.open().ready.push_back((number, key));
         serve_ready(db);
         db.release();
     }
@@ -221,7 +221,8 @@ fn serve_key(db: &mut Keyspace<'_>, key: &[u8]) {
             if let Some(second) = waiter.wanted.destination()
                 && !db.locks.holds(shard_of(server.store.hash(second)))
             {
-                db.put_off.push((db.number, key.to_vec()));
+                let number = db.number;
+                db.aside.open().put_off.push((number, key.to_vec()));
                 return;
             }
             if waiter.serve(|| take(db, key, &waiter)) {

@@ -50,6 +50,7 @@ impl Keyspace<'_> {
     }
 
     /// Tells those who watch or track a key that it has changed.
+    #[inline]
     pub(super) fn touch(&mut self, key: &[u8]) {
         let hash = self.hash(key);
         let watching = &self.server.watching;

@@ -24,7 +24,6 @@ use crate::resp::Reply;
 use crate::server::client::{BLOCKED, CLOSE_ASAP, Client, MONITOR, REPLICA, SUBSCRIBED};
 use crate::server::config::{Caller, id, replication};
 use crate::server::eviction::excess;
-use crate::server::log::Followed;
 use crate::server::replication::LinkState;
 use crate::server::{Server, histogram, logger};
 use crate::store::{Locks, Store, shard_of};
@@ -98,7 +97,9 @@ pub fn execute(
     if place == Place::Shared && (slow || paused) {
         return Step::NeedsOwnThread;
     }
-    if eviction::takes_long(server, place) {
+    // Everything that this takes has been asked for before.
+    let is_near = crate::sys::at_memory_mark();
+    if is_near && eviction::takes_long(server, place) {
         return Step::NeedsOwnThread;
     }
     if !session.feeder && !session.read_rights(&server.acl) {
@@ -108,7 +109,7 @@ pub fn execute(
     // What a log holds has been checked when it happened.
     let allowed = match session.feeder {
         true => Ok(()),
-        false => check(server, session, row, args),
+        false => check(server, session, row, args, is_near),
     };
     let start = if session.tally.totals.evicted == evicted {
         start
@@ -262,6 +263,7 @@ fn refuse(
 
 /// Counts a command that has been carried out, and replaces by its error, if it failed, what it
 /// wrote behind `start`. Returns how many nanoseconds it took.
+#[inline]
 pub(super) fn count(
     server: &Server,
     session: &mut Session,
@@ -394,60 +396,61 @@ fn run(
     args: &mut Args<'_>,
     place: Place,
 ) -> Result<Step, Stop> {
-    let mut db = Keyspace::new(server, session.db, session.clock.ms());
-    db.mail = std::mem::take(&mut session.mail);
-    db.may_restart = place == Place::Shared;
-    db.no_touch = session.client.has(crate::server::client::NO_TOUCH) && row.name != "touch";
-    db.obeys = session.feeder;
-    db.effects.follows = session.followed.is_some();
-    let locks = match row.spec.locking {
-        Locking::Transaction => transactions::lock(server, session),
-        _ => lock(server, &mut db, row, args),
-    };
-    if locks.has_waited() {
-        // What others held up is not what the command takes.
-        session.clock.lap();
-    }
-    db.hold(locks);
-    if let Some(followed) = &session.followed
-        && !server.replication.is_current(followed.generation)
-    {
-        // The server has another role now.
-        return Ok(Step::Gone);
-    }
-    if !db.locks.holds_none() {
-        // What needs no lock is passed on once it has been carried out.
-        db.effects.followed = session.followed.as_mut().map(Followed::take);
-    }
-    if !db.locks.holds_none() && !session.feeder {
-        // What has been checked may have changed just before the locks were taken.
-        if let Some(stop) = recheck(server, session, row) {
-            // What earlier commands have for others is not lost with this one.
-            session.mail = std::mem::take(&mut db.mail);
-            return stop;
-        }
-        if may_pause(session)
-            && server.pause.mode().is_some()
-            && server.pause.holds(demands(session, row).0)
-        {
-            session.mail = std::mem::take(&mut db.mail);
-            return Ok(Step::NeedsOwnThread);
-        }
-    }
-    let looks = !db.locks.holds_none() || row.spec.flags.has(WRITE.or(READONLY));
-    // A later WAIT means what the client sees as well, all of which is in the log by now.
-    let seen = server.log.is_on().then(|| server.log.seen_position());
-    let before = db.begin_effects(row, args);
     let mut ctx = Ctx {
+        db: Keyspace::new(server, session.db, session.clock.ms()),
         server,
         session,
         out,
-        db,
         row,
         pace: Pace::new(place == Place::Shared),
     };
+    let (c, db) = (&mut ctx.session, &mut ctx.db);
+    db.mail = std::mem::take(&mut c.mail);
+    db.may_restart = place == Place::Shared;
+    db.no_touch = c.client.has(crate::server::client::NO_TOUCH) && row.name != "touch";
+    db.obeys = c.feeder;
+    db.effects.follows = c.followed.is_some();
+    let locks = match row.spec.locking {
+        Locking::Transaction => transactions::lock(server, c),
+        _ => lock(server, db, row, args),
+    };
+    if locks.has_waited() {
+        // What others held up is not what the command takes.
+        c.clock.lap();
+    }
+    db.hold(locks);
+    let holds_some = !db.locks.holds_none();
+    if let Some(followed) = &mut c.followed {
+        if !server.replication.is_current(followed.generation) {
+            // The server has another role now.
+            return Ok(Step::Gone);
+        }
+        if holds_some {
+            // What needs no lock is passed on once it has been carried out.
+            db.aside.open().followed = Some(followed.take());
+        }
+    }
+    if holds_some && !c.feeder {
+        // What has been checked may have changed just before the locks were taken.
+        if let Some(stop) = recheck(server, c, row) {
+            // What earlier commands have for others is not lost with this one.
+            c.mail = std::mem::take(&mut db.mail);
+            return stop;
+        }
+        if may_pause(c) && server.pause.mode().is_some() && server.pause.holds(demands(c, row).0) {
+            c.mail = std::mem::take(&mut db.mail);
+            return Ok(Step::NeedsOwnThread);
+        }
+    }
+    let looks = holds_some || row.spec.flags.has(WRITE.or(READONLY));
+    // A later WAIT means what the client sees as well, all of which is in the log by now.
+    let seen = server.log.is_on().then(|| server.log.seen_position());
+    let before = db.begin_effects(row, args);
     let result = crash::run(&mut ctx, args, row);
-    if !ctx.pace.elsewhere.get() {
+    let mut step = Step::Done;
+    if ctx.pace.elsewhere.get() {
+        step = Step::NeedsOwnThread;
+    } else {
         tracking::after(&mut ctx.db, ctx.session, ctx.row, args);
         // The commands of a transaction have been logged one by one.
         if !matches!(row.spec.locking, Locking::Transaction) {
@@ -455,22 +458,12 @@ fn run(
             ctx.db.end_effects(args, before);
         }
     }
-    let Ctx {
-        mut db,
-        session,
-        pace,
-        ..
-    } = ctx;
-    let mut step = if pace.elsewhere.get() {
-        Step::NeedsOwnThread
-    } else {
-        Step::Done
-    };
-    if let Some(request) = db.request.take().filter(|_| !session.feeder) {
+    let Ctx { session, db, .. } = &mut ctx;
+    if let Some(request) = db.aside.take_request().filter(|_| !session.feeder) {
         step = match place {
             // What others bring, such a thread can wait for between other things.
             Place::Shared if request.wanted().kind().is_some() => Step::NeedsOwnThread,
-            _ => blocking::register(&mut db, session, request),
+            _ => blocking::register(db, session, request),
         };
     }
     db.may_restart = false;
@@ -479,24 +472,25 @@ fn run(
         Step::NeedsOwnThread => db.forget_look_ups(),
         _ => db.tell_untold(),
     }
-    if !db.ready.is_empty() {
-        blocking::serve_ready(&mut db);
+    if db.aside.has_ready() {
+        blocking::serve_ready(db);
     }
     db.release();
-    if !db.put_off.is_empty() {
-        blocking::serve_put_off(&mut db);
+    if db.aside.has_put_off() {
+        blocking::serve_put_off(db);
     }
-    if !db.stale.is_empty() {
+    if db.aside.has_stale() {
         db.remove_stale();
     }
-    tracking::make_room(&mut db);
+    tracking::make_room(db);
     db.settle(&mut session.tally);
     session.mail = std::mem::take(&mut db.mail);
     if db.emptied {
         server.stats.pour(&mut session.tally);
         flush::save_emptied(server);
     }
-    if let (Some(mine), Some(spent)) = (&mut session.followed, db.effects.followed.take())
+    if let Some(mine) = &mut session.followed
+        && let Some(spent) = db.aside.get().and_then(|aside| aside.followed.take())
         && mine.raw.is_empty()
     {
         // Its memory serves the next command.
@@ -616,6 +610,7 @@ pub(super) fn each_key<'k>(row: &Row, args: &'k Args<'_>, mut run: impl FnMut(&'
 ///
 /// # Errors
 /// Unknown command or subcommand, or a number of arguments that does not fit.
+#[inline]
 pub fn find(server: &Server, session: &mut Session, args: &Args<'_>) -> Outcome<&'static Row> {
     let row = match &session.found {
         Some((name, row)) if name[..] == args[0] => *row,
@@ -648,6 +643,7 @@ pub fn resolve(row: &'static Row, args: &Args<'_>) -> Outcome<&'static Row> {
     Ok(row)
 }
 
+#[inline]
 fn subcommand(row: &'static Row, args: &Args<'_>) -> Outcome<&'static Row> {
     if row.subcommands.is_empty() || args.len() == 1 {
         return Ok(row);
@@ -656,18 +652,31 @@ fn subcommand(row: &'static Row, args: &Args<'_>) -> Outcome<&'static Row> {
         .ok_or_else(|| unknown_subcommand(row, &args[1]))
 }
 
+#[inline]
 fn check_arity(row: &Row, args: &Args<'_>) -> Outcome {
-    if row.spec.arity_fits(args.len()) {
-        return Ok(());
+    match row.spec.arity_fits(args.len()) {
+        true => Ok(()),
+        false => Err(wrong_arity(row)),
     }
-    Err(Error::text(format!(
-        "ERR wrong number of arguments for '{}' command",
-        row.name
-    )))
 }
 
-/// What must hold before the command may run.
-fn check(server: &Arc<Server>, session: &mut Session, row: &Row, args: &Args<'_>) -> Outcome {
+#[cold]
+fn wrong_arity(row: &Row) -> Error {
+    Error::text(format!(
+        "ERR wrong number of arguments for '{}' command",
+        row.name
+    ))
+}
+
+/// What must hold before the command may run; `near_limit` if it may not have the memory.
+#[inline]
+fn check(
+    server: &Arc<Server>,
+    session: &mut Session,
+    row: &Row,
+    args: &Args<'_>,
+    near_limit: bool,
+) -> Outcome {
     if row.spec.flags.has(PROTECTED) {
         let caller = Caller {
             local: session.client.address.loopback,
@@ -689,7 +698,7 @@ fn check(server: &Arc<Server>, session: &mut Session, row: &Row, args: &Args<'_>
         return Err(transactions::NOT_INSIDE);
     }
     permissions::check(server, session, row, args)?;
-    if crate::sys::at_memory_mark() {
+    if near_limit {
         check_memory(server, session, row)?;
     }
     let may_write = may_write(session, row);
@@ -751,6 +760,7 @@ fn check_role(server: &Server) -> Outcome {
 }
 
 /// Whether a primary has as many replicas at hand as writes need.
+#[inline]
 fn check_replicas(server: &Server) -> Outcome {
     let needed = server.config.int(id::MIN_REPLICAS_TO_WRITE);
     if needed == 0 || server.config.int(id::MIN_REPLICAS_MAX_LAG) == 0 {

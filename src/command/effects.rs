@@ -11,11 +11,12 @@
 //! carries out the log lets nothing expire. Those met under shared locks are removed afterwards,
 //! each under a lock and as a step of its own, where Redis has one step for all of them.
 
+use super::aside::Aside;
 use super::spec::{MAY_REPLICATE, WRITE};
 use super::table::Row;
 use super::{Args, Keyspace};
 use crate::server::config::id;
-use crate::server::log::{Audience, Batch, Followed, Position};
+use crate::server::log::{Audience, Position};
 use crate::server::{Server, log};
 use crate::store::Locks;
 use crate::store::sweep::Swept;
@@ -30,16 +31,13 @@ pub struct Effects {
     replaced: bool,
     /// Whether it is logged even if it has changed nothing.
     forced: bool,
-    batch: Batch,
     /// What is behind the last effects in the log, if there were any.
     pub logged: Option<Position>,
     /// Whether the command comes from a primary.
     pub follows: bool,
-    /// Then what has come of its stream since the last one.
-    pub followed: Option<Followed>,
 }
 
-/// As much of the memory that the bytes of a command took is kept for the next one.
+/// As much of the memory that the bytes of a primary's command took is kept for the next one.
 const SPARE: usize = 64 << 10;
 
 impl<'a> Keyspace<'a> {
@@ -67,17 +65,23 @@ impl<'a> Keyspace<'a> {
 
     /// Logs what has happened so far as one step. What others are served then is a step of its own.
     pub(super) fn end_step(&mut self) {
+        let Some(Aside {
+            batch, followed, ..
+        }) = self.aside.get()
+        else {
+            return;
+        };
         let (log, now) = (&self.server.log, self.now);
-        if let Some(followed) = &mut self.effects.followed
+        if let Some(followed) = followed
             && !followed.raw.is_empty()
         {
-            log.append_followed(&self.effects.batch, followed, self.number, now);
+            log.append_followed(batch, followed, self.number, now);
             followed.raw.clear();
             followed.raw.shrink_to(SPARE);
-            self.effects.batch.clear();
-        } else if !self.effects.batch.is_empty() {
-            self.effects.logged = Some(log.append(&self.effects.batch, now));
-            self.effects.batch.clear();
+            batch.clear();
+        } else if !batch.is_empty() {
+            self.effects.logged = Some(log.append(batch, now));
+            batch.clear();
         }
     }
 
@@ -98,7 +102,7 @@ impl<'a> Keyspace<'a> {
     pub fn also(&mut self, words: &[&[u8]]) {
         if self.effects.on {
             let number = self.number;
-            self.effects.batch.push(number, words.iter().copied());
+            self.aside.open().batch.push(number, words.iter().copied());
         }
     }
 
@@ -107,9 +111,8 @@ impl<'a> Keyspace<'a> {
         self.effects.replaced = true;
         if self.effects.on && self.server.log.has_stream() {
             let (number, words) = (self.number, words.iter().copied());
-            self.effects
-                .batch
-                .push_for(Audience::Replicas, number, words);
+            let batch = &mut self.aside.open().batch;
+            batch.push_for(Audience::Replicas, number, words);
         }
     }
 
@@ -125,7 +128,7 @@ impl<'a> Keyspace<'a> {
             .filter_map(|at| changed(at).map_or(Some(&args[at]), |(_, with)| *with))
             .collect();
         let number = self.number;
-        self.effects.batch.push(number, words.into_iter());
+        self.aside.open().batch.push(number, words.into_iter());
     }
 
     /// What the command does is not logged, or has been.
@@ -194,7 +197,7 @@ impl<'a> Keyspace<'a> {
         let changed = self.changes != before || self.effects.forced;
         if self.effects.on && changed && !self.effects.replaced {
             let number = self.number;
-            self.effects.batch.push(number, args.from(0));
+            self.aside.open().batch.push(number, args.from(0));
         }
     }
 }

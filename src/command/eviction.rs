@@ -28,7 +28,6 @@ use crate::server::mail::{EVICTOR, Mail};
 use crate::server::stats::Tally;
 use crate::store::entry::Entry;
 use crate::store::{Locks, SHARDS, shard_of};
-use crate::sys;
 use crate::util::clock::now_ms;
 use crate::util::random::with_thread_rng;
 
@@ -71,10 +70,11 @@ pub(super) fn before_command(server: &Arc<Server>, session: &mut Session) -> Roo
     room
 }
 
-/// Whether to make room may take longer than a thread may that serves others as well.
-#[inline]
+/// Whether to make room, which is likely to be necessary, may take longer than a thread may that
+/// serves others as well.
+#[cold]
 pub(super) fn takes_long(server: &Server, place: Place) -> bool {
-    place == Place::Shared && sys::at_memory_mark() && {
+    place == Place::Shared && {
         let evicts = Choice::of(server.config.int(id::MAXMEMORY_POLICY)).is_some();
         evicts && time_limit(server) > BRIEF && is_due(server) && excess(server) > LITTLE
     }
@@ -311,7 +311,7 @@ impl By<'_> {
         db.mail = std::mem::take(&mut self.mail);
         db.hold(Locks::one(&server.store, shard, true));
         let gone = is_due(server) && run(&mut db, shard);
-        if !db.ready.is_empty() {
+        if db.aside.has_ready() {
             super::blocking::serve_ready(&mut db);
         }
         db.release();

@@ -186,18 +186,18 @@ impl Parcel {
                 fail(server, ctx.session, ctx.out, 0, Some(command.row), &error);
             }
             // Nobody waits.
-            ctx.db.request = None;
+            ctx.db.aside.take_request();
             ctx.out.clear(KEEP_REPLY);
             next = command.next;
         }
         let Ctx {
             mut db, session, ..
         } = ctx;
-        if !db.ready.is_empty() {
+        if db.aside.has_ready() {
             blocking::serve_ready(&mut db);
         }
         db.release();
-        if !db.put_off.is_empty() {
+        if db.aside.has_put_off() {
             blocking::serve_put_off(&mut db);
         }
         tracking::make_room(&mut db);

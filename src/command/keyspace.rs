@@ -4,11 +4,10 @@
 //! statistics and the consequences of a change are in one place. A handler can only reach the
 //! shards that its row in the table declares.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::blocking::Request;
+use super::aside::MaybeAside;
 use super::consequences::Arrival;
 use super::effects::Effects;
 use super::error::{Error, Outcome, WRONG_TYPE};
@@ -111,25 +110,15 @@ pub struct Keyspace<'a> {
     pub expired_fields: u64,
     /// Changes to the data set.
     pub changes: u64,
-    /// Keys met under a shared lock although they have expired; removed once it is released.
-    pub stale: Vec<Stale>,
     /// Messages that the command has for clients.
     pub mail: Mail,
     /// Whether the command may be carried out anew elsewhere, before anything has happened. Until it
     /// is clear that it is not, it tells nobody what it has missed.
     pub(super) may_restart: bool,
-    /// Keys that such a command has looked for in vain, with their databases, if that is an event.
-    untold: Vec<(usize, Vec<u8>)>,
     /// Whether the command is part of a transaction that is being carried out.
     pub in_transaction: bool,
-    /// What the client is to wait for.
-    pub(super) request: Option<Request>,
-    /// Keys that clients wait for and that have come to hold something, with their databases.
-    pub(super) ready: VecDeque<(usize, Vec<u8>)>,
-    /// Those of them that have to be served under other locks.
-    pub(super) put_off: Vec<(usize, Vec<u8>)>,
-    /// What a flush has emptied; dropped with the keyspace, which is after the locks.
-    garbage: Vec<Db>,
+    /// What is to be seen to when the command is over.
+    pub(super) aside: MaybeAside,
     /// Whether everything has been emptied, so that it is to be saved once the locks are released.
     pub(super) emptied: bool,
     /// What is to be logged.
@@ -157,15 +146,10 @@ impl<'a> Keyspace<'a> {
             expired: 0,
             expired_fields: 0,
             changes: 0,
-            stale: Vec::new(),
             may_restart: false,
-            untold: Vec::new(),
             in_transaction: false,
             mail: Mail::default(),
-            request: None,
-            ready: VecDeque::new(),
-            put_off: Vec::new(),
-            garbage: Vec::new(),
+            aside: MaybeAside::default(),
             emptied: false,
             effects: Effects::default(),
             policy: server.access_policy(),
@@ -194,7 +178,7 @@ impl<'a> Keyspace<'a> {
     #[inline]
     pub fn met_expired(&mut self, key: &[u8]) {
         if !self.leaves_stale {
-            self.stale.push(Stale::new(self.number, key));
+            self.aside.open().stale.push(Stale::new(self.number, key));
         }
     }
 
@@ -240,9 +224,16 @@ impl<'a> Keyspace<'a> {
             found => {
                 self.misses += 1;
                 let goes = found.is_some() && !self.leaves_stale;
-                let stale = goes.then_some(&mut self.stale);
-                let untold = self.may_restart.then_some(&mut self.untold);
-                missed(self.server, &mut self.mail, stale, untold, self.number, key);
+                let (mail, aside) = (&mut self.mail, &mut self.aside);
+                missed(
+                    self.server,
+                    mail,
+                    aside,
+                    goes,
+                    self.may_restart,
+                    self.number,
+                    key,
+                );
                 None
             }
         }
@@ -255,7 +246,7 @@ impl<'a> Keyspace<'a> {
         let entry = db.get(hash, key)?;
         if entry.key.is_expired(self.horizon()) {
             if !self.leaves_stale {
-                self.stale.push(Stale::new(self.number, key));
+                self.aside.open().stale.push(Stale::new(self.number, key));
             }
             return None;
         }
@@ -532,7 +523,8 @@ impl<'a> Keyspace<'a> {
             }
             match db {
                 Some(db) if lazy => self.server.lazyfree.free(Garbage::Db(db)),
-                db => self.garbage.extend(db),
+                Some(db) => self.aside.open().garbage.push(db),
+                None => {}
             }
         }
         self.changes += keys as u64;
@@ -550,13 +542,13 @@ impl<'a> Keyspace<'a> {
     /// Removes the keys that were met expired under a shared lock, one shard at a time. The
     /// command's own locks must have been released.
     pub fn remove_stale(&mut self) {
-        for stale in std::mem::take(&mut self.stale) {
+        for stale in self.take_stale() {
             let hash = self.server.store.hash(&stale.key);
             self.hold(Locks::one(&self.server.store, shard_of(hash), true));
             if !self.leaves_stale {
                 self.remove_one_stale(&stale);
             }
-            if !self.ready.is_empty() {
+            if self.aside.has_ready() {
                 super::blocking::serve_ready(self);
             }
             self.release();
@@ -567,7 +559,7 @@ impl<'a> Keyspace<'a> {
     /// carries out the log would still find them.
     #[inline]
     pub(super) fn remove_stale_before(&mut self, row: &Row) {
-        if !self.stale.is_empty() && self.logs() && row.spec.flags.has(WRITE) {
+        if self.aside.has_stale() && self.logs() && row.spec.flags.has(WRITE) {
             self.remove_stale_here();
         }
     }
@@ -575,13 +567,18 @@ impl<'a> Keyspace<'a> {
     /// The same for keys whose shards the command holds exclusively: a command of a transaction
     /// leaves none of them to those behind it.
     pub(super) fn remove_stale_here(&mut self) {
-        for stale in std::mem::take(&mut self.stale) {
+        for stale in self.take_stale() {
             let shard = shard_of(self.server.store.hash(&stale.key));
             match self.locks.holds_exclusively(shard) {
                 true => self.remove_one_stale(&stale),
-                false => self.stale.push(stale),
+                false => self.aside.open().stale.push(stale),
             }
         }
+    }
+
+    fn take_stale(&mut self) -> Vec<Stale> {
+        let stale = self.aside.get().map(|aside| &mut aside.stale);
+        stale.map(std::mem::take).unwrap_or_default()
     }
 
     fn remove_one_stale(&mut self, stale: &Stale) {
@@ -619,11 +616,18 @@ impl<'a> Keyspace<'a> {
                 self.misses += 1;
                 let goes = found.is_some() && !self.leaves_stale;
                 if noticed {
-                    let stale = goes.then_some(&mut self.stale);
-                    let untold = self.may_restart.then_some(&mut self.untold);
-                    missed(self.server, &mut self.mail, stale, untold, self.number, key);
+                    let (mail, aside) = (&mut self.mail, &mut self.aside);
+                    missed(
+                        self.server,
+                        mail,
+                        aside,
+                        goes,
+                        self.may_restart,
+                        self.number,
+                        key,
+                    );
                 } else if goes {
-                    self.stale.push(Stale::new(self.number, key));
+                    self.aside.open().stale.push(Stale::new(self.number, key));
                 }
                 None
             }
@@ -718,7 +722,7 @@ impl<'a> Keyspace<'a> {
         }
         let result = run(self);
         if !held {
-            if !self.ready.is_empty() {
+            if self.aside.has_ready() {
                 super::blocking::serve_ready(self);
             }
             self.release();
@@ -780,8 +784,13 @@ impl<'a> Keyspace<'a> {
     /// event.
     fn tell_missed(&mut self, key: &[u8]) {
         let is_it = |stale: &Stale| stale.missed && stale.db == self.number && stale.key == key;
-        if let Some(at) = self.stale.iter().position(is_it) {
-            self.stale[at].missed = false;
+        let mut stale = self
+            .aside
+            .get()
+            .into_iter()
+            .flat_map(|aside| &mut aside.stale);
+        if let Some(stale) = stale.find(|stale| is_it(stale)) {
+            stale.missed = false;
             self.notify(Class::KeyMiss, "keymiss", key);
         }
     }
@@ -794,23 +803,25 @@ impl<'a> Keyspace<'a> {
     /// anew.
     #[inline]
     pub(super) fn tell_untold(&mut self) {
-        for (db, key) in std::mem::take(&mut self.untold) {
-            notify::publish(
-                self.server,
-                &mut self.mail,
-                Class::KeyMiss,
-                "keymiss",
-                db,
-                &key,
-            );
+        let Some(aside) = self.aside.get() else {
+            return;
+        };
+        for (db, key) in aside.untold.drain(..) {
+            let mail = &mut self.mail;
+            notify::publish(self.server, mail, Class::KeyMiss, "keymiss", db, &key);
         }
     }
 
     /// The command is carried out anew elsewhere: its look-ups so far do not count.
     pub(super) fn forget_look_ups(&mut self) {
         (self.hits, self.misses) = (0, 0);
-        self.untold.clear();
-        self.stale.iter_mut().for_each(|stale| stale.missed = false);
+        if let Some(aside) = self.aside.get() {
+            aside.untold.clear();
+            aside
+                .stale
+                .iter_mut()
+                .for_each(|stale| stale.missed = false);
+        }
     }
 
     /// Adds what was counted to the statistics of the session.
@@ -827,7 +838,9 @@ impl Drop for Keyspace<'_> {
     /// A handler that panics leaves its messages here, and those of the commands before it. These
     /// have been carried out.
     fn drop(&mut self) {
-        if !self.mail.is_empty() && std::thread::panicking() {
+        if !std::thread::panicking() {
+            self.aside.give_back();
+        } else if !self.mail.is_empty() {
             self.mail.deliver(self.server);
         }
     }
@@ -841,27 +854,27 @@ fn typed(value: Option<&Value>, kind: Type) -> Outcome<Option<&Value>> {
     }
 }
 
-/// A look-up for reading found nothing, or a key that has expired and is to be added to `stale`.
+/// A look-up for reading found nothing, or a key that has expired and, if it is `stale`, is to go.
 #[inline]
 fn missed(
     server: &Server,
     mail: &mut Mail,
-    stale: Option<&mut Vec<Stale>>,
-    untold: Option<&mut Vec<(usize, Vec<u8>)>>,
+    aside: &mut MaybeAside,
+    stale: bool,
+    may_restart: bool,
     db: usize,
     key: &[u8],
 ) {
     let wanted = notify::is_wanted(server, Class::KeyMiss);
-    match stale {
-        Some(stale) => stale.push(Stale {
+    if stale {
+        aside.open().stale.push(Stale {
             missed: wanted,
             ..Stale::new(db, key)
-        }),
-        None if !wanted => {}
-        None => match untold {
-            Some(untold) => untold.push((db, key.to_vec())),
-            None => notify::publish(server, mail, Class::KeyMiss, "keymiss", db, key),
-        },
+        });
+    } else if wanted && may_restart {
+        aside.open().untold.push((db, key.to_vec()));
+    } else if wanted {
+        notify::publish(server, mail, Class::KeyMiss, "keymiss", db, key);
     }
 }
 
@@ -890,7 +903,7 @@ pub fn expire_own_keys(server: &Arc<Server>, mail: &mut Mail) {
         {
             own.note(number, &key, later);
         }
-        if !db.ready.is_empty() {
+        if db.aside.has_ready() {
             super::blocking::serve_ready(&mut db);
         }
         db.release();

@@ -5,6 +5,7 @@
 //! [`spec`] for what a row says, [`dispatch`] for what happens around a handler, [`keyspace`] for
 //! how a handler reaches keys.
 
+pub mod aside;
 pub mod consequences;
 pub mod dispatch;
 pub mod docs;

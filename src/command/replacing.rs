@@ -152,7 +152,7 @@ pub(super) fn note_waiting(db: &mut Keyspace<'_>) {
             for key in server.blocking.keys(shard, number) {
                 db.forget_hash();
                 if db.within(number, |db| db.peek(&key).is_some()) {
-                    db.put_off.push((number, key.into_vec()));
+                    db.aside.open().put_off.push((number, key.into_vec()));
                 }
             }
         }

@@ -146,8 +146,8 @@ fn walk(
                     visit(entry);
                 }
             }
-            if !db.keeps_expired {
-                db.stale.append(&mut stale);
+            if !db.keeps_expired && !stale.is_empty() {
+                db.aside.open().stale.append(&mut stale);
             }
             position
         });

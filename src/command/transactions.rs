@@ -307,7 +307,7 @@ fn run(c: &mut Ctx<'_>, args: &mut Args<'_>, row: &'static Row) {
     c.db.end_effects(args, before);
     tracking::after(&mut c.db, c.session, row, args);
     c.db.remove_stale_here();
-    if let Some(request) = c.db.request.take() {
+    if let Some(request) = c.db.aside.take_request() {
         // In a transaction nobody waits: there is nothing, and that is the reply.
         match request.wanted() {
             Wanted::Move { .. } => c.out.null(),

@@ -335,8 +335,22 @@ impl Parser {
     }
 
     /// Forgets the finished request and begins the next one.
+    #[inline]
     pub fn reset(&mut self) {
         self.spans.clear();
+        if self.spans.capacity() > 1024 || self.big.capacity() + self.spare.capacity() > 0 {
+            self.reset_memory();
+        }
+        self.missing = 0;
+        self.bulk = None;
+        self.position = 0;
+        self.filling = false;
+        self.finished = 0;
+    }
+
+    /// What an unusual request has taken is given back, but for what the next one is likely to need.
+    #[cold]
+    fn reset_memory(&mut self) {
         if self.spans.capacity() > 1024 {
             self.spans.shrink_to(64);
         }
@@ -348,11 +362,9 @@ impl Parser {
         if self.spare.capacity() != room {
             self.spare = Vec::with_capacity(room);
         }
-        self.missing = 0;
-        self.bulk = None;
-        self.position = 0;
-        self.filling = false;
-        self.finished = 0;
+        if room == 0 && self.big.capacity() <= 16 {
+            self.big = Vec::new();
+        }
     }
 
     /// Whether a request has begun.
@@ -408,7 +420,19 @@ impl Parser {
     }
 
     /// `*<count>\r\n`
+    #[inline]
     fn count_line(&mut self, input: &[u8], limits: Limits) -> Result<Option<()>, Vec<u8>> {
+        if let Some((count, end)) = short_line(input, b'*')
+            && count <= UNAUTH_ARGS as usize
+        {
+            (self.position, self.missing) = (end, count);
+            return Ok(Some(()));
+        }
+        self.any_count_line(input, limits)
+    }
+
+    #[inline(never)]
+    fn any_count_line(&mut self, input: &[u8], limits: Limits) -> Result<Option<()>, Vec<u8>> {
         let Some((line, end)) = line(input, 0) else {
             return too_long(input, 0, "too big mbulk count string");
         };
@@ -485,7 +509,19 @@ impl Parser {
     }
 
     /// `$<length>\r\n`
+    #[inline]
     fn bulk_line(&mut self, input: &[u8], limits: Limits) -> Result<Option<usize>, Vec<u8>> {
+        if let Some((length, used)) = short_line(&input[self.position..], b'$') {
+            // Less than any limit.
+            self.position += used;
+            self.bulk = Some(length);
+            return Ok(Some(length));
+        }
+        self.any_bulk_line(input, limits)
+    }
+
+    #[inline(never)]
+    fn any_bulk_line(&mut self, input: &[u8], limits: Limits) -> Result<Option<usize>, Vec<u8>> {
         let start = self.position;
         let Some((line, end)) = line(input, start) else {
             return too_long(input, start, "too big bulk count string");
@@ -550,6 +586,20 @@ fn line(input: &[u8], start: usize) -> Option<(&[u8], usize)> {
     // Count lines are short: a plain loop beats a vectorised search.
     let end = rest.iter().position(|&b| b == b'\r')?;
     (end + 2 <= rest.len()).then(|| (&rest[..end], start + end + 2))
+}
+
+/// The number of a line such as `$3\r\n` or `*12\r\n`, and the length of the line: nearly all are like
+/// that. Others take the long way.
+#[inline]
+fn short_line(input: &[u8], kind: u8) -> Option<(usize, usize)> {
+    let digit = |byte: u8| usize::from(byte - b'0');
+    match *input {
+        [first, a @ b'0'..=b'9', b'\r', _, ..] if first == kind => Some((digit(a), 4)),
+        [first, a @ b'1'..=b'9', b @ b'0'..=b'9', b'\r', _, ..] if first == kind => {
+            Some((digit(a) * 10 + digit(b), 5))
+        }
+        _ => None,
+    }
 }
 
 fn too_long<T>(input: &[u8], start: usize, text: &str) -> Result<Option<T>, Vec<u8>> {

@@ -153,12 +153,18 @@ impl Aof {
     }
 
     /// Whether the last write or sync failed; then why.
+    #[inline]
     pub fn failure(&self) -> Option<String> {
-        if !self.failed.load(Ordering::Relaxed) {
-            return None;
+        match self.failed.load(Ordering::Relaxed) {
+            true => Some(self.reason()),
+            false => None,
         }
+    }
+
+    #[cold]
+    fn reason(&self) -> String {
         let output = self.output();
-        Some(output.error.as_ref().map_or_else(String::new, reason))
+        output.error.as_ref().map_or_else(String::new, reason)
     }
 
     /// Waits until everything logged before `offset` is on disk.

@@ -152,6 +152,7 @@ impl Mail {
     }
 
     /// Writes what the sender has for itself.
+    #[inline]
     pub fn write_own(&mut self, out: &mut Reply) {
         if let Some(bag) = &mut self.bag {
             out.raw(&std::mem::take(&mut bag.own));

@@ -186,7 +186,15 @@ impl Value {
 
     /// How much work freeing the value is, in allocations; what takes long is freed by the
     /// background thread.
+    #[inline]
     pub fn free_effort(&self) -> usize {
+        match self {
+            Value::Int(_) | Value::Inline { .. } | Value::Str(_) | Value::Raw(_) => 1,
+            _ => self.collection_effort(),
+        }
+    }
+
+    fn collection_effort(&self) -> usize {
         match self {
             Value::List(list) => list.node_count(),
             Value::Set(set) if set.encoding() == "hashtable" => set.len(),

@@ -71,6 +71,7 @@ impl Batch {
     /// Forgets what it holds, and most of its memory.
     pub fn clear(&mut self) {
         self.commands.clear();
+        self.commands.shrink_to(16);
         self.bytes.clear();
         self.bytes.shrink_to(4096);
     }
