@@ -54,6 +54,16 @@ impl Aside {
             && self.followed.is_none()
     }
 
+    /// Whether nothing is kept room for, but for effects.
+    fn is_plain(&self) -> bool {
+        self.stale.capacity()
+            + self.untold.capacity()
+            + self.ready.capacity()
+            + self.put_off.capacity()
+            + self.garbage.capacity()
+            == 0
+    }
+
     fn shrink(&mut self) {
         self.stale.shrink_to(FEW);
         self.untold.shrink_to(FEW);
@@ -115,10 +125,12 @@ impl MaybeAside {
 }
 
 fn keep(mut aside: Box<Aside>) {
-    aside.garbage.clear();
+    if !aside.is_plain() {
+        aside.garbage.clear();
+        aside.shrink();
+    }
     // A command that was given up half-way may have left something.
     if aside.is_empty() {
-        aside.shrink();
         // While the thread ends, there is no next one.
         let _ = AT_HAND.try_with(|at_hand| at_hand.set(Some(aside)));
     }

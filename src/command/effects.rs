@@ -196,8 +196,11 @@ impl<'a> Keyspace<'a> {
     pub(super) fn end_effects(&mut self, args: &Args<'_>, before: u64) {
         let changed = self.changes != before || self.effects.forced;
         if self.effects.on && changed && !self.effects.replaced {
-            let number = self.number;
-            self.aside.open().batch.push(number, args.from(0));
+            let (number, batch) = (self.number, &mut self.aside.open().batch);
+            match args.verbatim() {
+                Some(bytes) => batch.push_encoded(number, bytes),
+                None => batch.push(number, args.from(0)),
+            }
         }
     }
 }

@@ -803,7 +803,7 @@ impl<'a> Keyspace<'a> {
     /// anew.
     #[inline]
     pub(super) fn tell_untold(&mut self) {
-        let Some(aside) = self.aside.get() else {
+        let Some(aside) = self.aside.get().filter(|aside| !aside.untold.is_empty()) else {
             return;
         };
         for (db, key) in aside.untold.drain(..) {

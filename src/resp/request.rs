@@ -89,6 +89,8 @@ pub struct Args<'a> {
     big: &'a mut [Vec<u8>],
     /// Whether large arguments stay where they are.
     kept: bool,
+    /// Whether `bytes` begins with a request, and these are its arguments.
+    whole: bool,
 }
 
 impl<'a> Args<'a> {
@@ -99,6 +101,7 @@ impl<'a> Args<'a> {
             spans,
             big,
             kept: false,
+            whole: false,
         }
     }
 }
@@ -151,6 +154,26 @@ impl Args<'_> {
         self.kept = true;
     }
 
+    /// The request as [`encode_command`] would write it, if that is how it came.
+    pub fn verbatim(&self) -> Option<&[u8]> {
+        if !self.whole || self.bytes.first() != Some(&b'*') {
+            return None;
+        }
+        // Numbers have one form only. But nobody has looked at the ends of lines to the last byte.
+        let count = self.bytes.iter().position(|&byte| byte == b'\r')?;
+        let mut ended = self.bytes[count..].starts_with(b"\r\n");
+        let mut end = count + 2;
+        for span in self.spans {
+            if span.start & OWNED != 0 {
+                return None;
+            }
+            end = span.start + span.len + 2;
+            let bytes = &self.bytes[..end];
+            ended &= bytes[..span.start].ends_with(b"\r\n") && bytes.ends_with(b"\r\n");
+        }
+        ended.then(|| &self.bytes[..end])
+    }
+
     /// The total number of bytes of all arguments.
     pub fn bytes(&self) -> usize {
         (0..self.len()).map(|i| self[i].len()).sum()
@@ -164,6 +187,7 @@ impl Args<'_> {
             spans: &self.spans[n..],
             big: self.big,
             kept: self.kept,
+            whole: false,
         }
     }
 
@@ -239,6 +263,7 @@ impl OwnedArgs {
             spans: &self.spans,
             big: &mut [],
             kept: false,
+            whole: false,
         }
     }
 
@@ -250,15 +275,29 @@ impl OwnedArgs {
 
 /// Writes a command as clients send it, and as the log keeps it.
 pub fn encode_command<'w>(out: &mut Vec<u8>, words: impl ExactSizeIterator<Item = &'w [u8]>) {
-    out.push(b'*');
-    num::write_u64(out, words.len() as u64);
-    out.extend_from_slice(b"\r\n");
+    write_line(out, b'*', words.len());
     for word in words {
-        out.push(b'$');
-        num::write_u64(out, word.len() as u64);
-        out.extend_from_slice(b"\r\n");
+        write_line(out, b'$', word.len());
         out.extend_from_slice(word);
         out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// A line with a number, which is mostly a short one.
+#[inline]
+fn write_line(out: &mut Vec<u8>, kind: u8, number: usize) {
+    let digit = |digit: usize| b'0' + digit as u8;
+    match number {
+        0..=9 => out.extend_from_slice(&[kind, digit(number), b'\r', b'\n']),
+        10..=99 => {
+            let (tens, ones) = (digit(number / 10), digit(number % 10));
+            out.extend_from_slice(&[kind, tens, ones, b'\r', b'\n']);
+        }
+        _ => {
+            out.push(kind);
+            num::write_u64(out, number as u64);
+            out.extend_from_slice(b"\r\n");
+        }
     }
 }
 
@@ -331,6 +370,7 @@ impl Parser {
             spans: &self.spans,
             big: &mut self.big,
             kept: false,
+            whole: true,
         }
     }
 
@@ -594,8 +634,8 @@ fn line(input: &[u8], start: usize) -> Option<(&[u8], usize)> {
 fn short_line(input: &[u8], kind: u8) -> Option<(usize, usize)> {
     let digit = |byte: u8| usize::from(byte - b'0');
     match *input {
-        [first, a @ b'0'..=b'9', b'\r', _, ..] if first == kind => Some((digit(a), 4)),
-        [first, a @ b'1'..=b'9', b @ b'0'..=b'9', b'\r', _, ..] if first == kind => {
+        [first, a @ b'0'..=b'9', b'\r', b'\n', ..] if first == kind => Some((digit(a), 4)),
+        [first, a @ b'1'..=b'9', b @ b'0'..=b'9', b'\r', b'\n', ..] if first == kind => {
             Some((digit(a) * 10 + digit(b), 5))
         }
         _ => None,
@@ -614,6 +654,51 @@ fn too_long<T>(input: &[u8], start: usize, text: &str) -> Result<Option<T>, Vec<
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_came_as_it_would_be_written_is_known() {
+        let long = [&b"*2\r\n$3\r\nGET\r\n$120\r\n"[..], &[b'k'; 120], b"\r\n"].concat();
+        let same = [
+            &b"*1\r\n$4\r\nPING\r\n"[..],
+            b"*2\r\n$3\r\nGET\r\n$0\r\n\r\n",
+            &long,
+        ];
+        for input in same {
+            // All at once, and byte by byte.
+            for step in [1, input.len()] {
+                let mut parser = Parser::new();
+                for end in (step..=input.len()).step_by(step) {
+                    let parsed = parser.parse(&input[..end], Limits::default());
+                    assert_eq!(matches!(parsed, Parsed::Request(_)), end == input.len());
+                }
+                let args = parser.args(input);
+                let mut encoded = Vec::new();
+                encode_command(&mut encoded, args.from(0));
+                assert_eq!(args.verbatim(), Some(input));
+                assert_eq!(encoded, input);
+            }
+        }
+        let other: [&[u8]; 5] = [
+            b"PING\r\n",
+            b"*1\rx$4\r\nPING\r\n",
+            b"*1\r\n$4\rxPING\r\n",
+            b"*1\r\n$4\r\nPINGxx",
+            b"*1\r\n$4\r\nPING\n\r",
+        ];
+        for input in other {
+            let mut parser = Parser::new();
+            let parsed = parser.parse(input, Limits::default());
+            assert!(matches!(parsed, Parsed::Request(used) if used == input.len()));
+            assert_eq!(&parser.args(input)[0], b"PING");
+            assert_eq!(parser.args(input).verbatim(), None);
+            parser.reset();
+            parser.parse(same[0], Limits::default());
+            assert_eq!(parser.args(same[0]).verbatim(), Some(same[0]));
+        }
+        let mut parser = Parser::new();
+        parser.parse(&long, Limits::default());
+        assert_eq!(parser.args(&long).skip(1).verbatim(), None);
+    }
 
     fn words(input: &[u8]) -> Vec<Vec<Vec<u8>>> {
         let mut parser = Parser::new();

@@ -51,6 +51,13 @@ impl Batch {
         self.push_for(Audience::All, db, words);
     }
 
+    /// Adds a command that is encoded already.
+    pub fn push_encoded(&mut self, db: usize, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+        let (end, audience) = (self.bytes.len(), Audience::All);
+        self.commands.push(Entry { db, end, audience });
+    }
+
     /// Adds a command that is not for everybody.
     pub fn push_for<'w>(
         &mut self,
@@ -76,6 +83,12 @@ impl Batch {
         self.bytes.shrink_to(4096);
     }
 
+    /// Whether something of it is for the file.
+    fn is_for_file(&self) -> bool {
+        let mut audiences = self.commands.iter().map(|entry| entry.audience);
+        audiences.any(|audience| audience == Audience::All)
+    }
+
     /// The commands for somebody, with their databases.
     fn part(&self, replicas: bool) -> impl Iterator<Item = (usize, &[u8])> {
         let mut at = 0;
@@ -87,7 +100,25 @@ impl Batch {
 
     /// Writes the commands for somebody as one step, several as a transaction, to `write`.
     /// `selected` is the database that the reader is in.
+    #[inline]
     fn frame(&self, replicas: bool, selected: &mut Option<usize>, mut write: impl FnMut(&[u8])) {
+        match &self.commands[..] {
+            // Mostly it is one, in the database of the one before.
+            [only] if *selected == Some(only.db) => {
+                if replicas || only.audience == Audience::All {
+                    write(&self.bytes);
+                }
+            }
+            _ => self.frame_all(replicas, selected, &mut write),
+        }
+    }
+
+    fn frame_all(
+        &self,
+        replicas: bool,
+        selected: &mut Option<usize>,
+        write: &mut dyn FnMut(&[u8]),
+    ) {
         let group = self.part(replicas).take(2).count() > 1;
         for (at, (db, bytes)) in self.part(replicas).enumerate() {
             if *selected != Some(db) {
@@ -685,7 +716,7 @@ impl FilePart {
     }
 
     fn append(&mut self, batch: &Batch, now: i64) {
-        if !self.on || batch.part(false).next().is_none() {
+        if !self.on || !batch.is_for_file() {
             return;
         }
         let before = self.pending.len();
@@ -698,11 +729,17 @@ impl FilePart {
         self.end += (self.pending.len() - before) as u64;
     }
 
+    #[inline]
     fn annotate(&mut self, second: i64) {
         if self.annotate && second != self.annotated {
-            self.annotated = second;
-            self.pending
-                .extend_from_slice(format!("#TS:{second}\r\n").as_bytes());
+            self.write_time(second);
         }
+    }
+
+    #[cold]
+    fn write_time(&mut self, second: i64) {
+        self.annotated = second;
+        self.pending
+            .extend_from_slice(format!("#TS:{second}\r\n").as_bytes());
     }
 }
