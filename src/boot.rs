@@ -23,16 +23,21 @@ use crate::server::ending;
 use crate::server::mail::{self, HOUSEKEEPER, Mail, SWEEPER};
 use crate::server::stats::Stats;
 use crate::server::{
-    REDIS_VERSION, Server, Stop, logger, process, replication, rewriting, saving, syslog,
+    REDIS_VERSION, Server, Stop, logger, process, replication, rewriting, saving, syslog, threads,
+    watchdog,
 };
 use crate::util::clock::now_ms;
 use crate::{log_notice, log_verbose, log_warning, sys};
 
 /// File descriptors kept free for other things than clients, as in Redis.
 const RESERVED_FDS: u64 = 32;
+/// Stack of a thread that carries out no commands, in bytes.
+const STACK: usize = 256 << 10;
 
 /// Runs the server with the given arguments, and returns when it has ended.
 pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
+    let args: Vec<OsString> = args.collect();
+    process::note_start(&args);
     let loaded = match config::load(args) {
         Ok(Invocation::Run(loaded)) => *loaded,
         Ok(Invocation::Version) => return print(&version()),
@@ -111,6 +116,7 @@ fn start(loaded: Loaded) -> Result<ExitCode, String> {
     server.process.claim_title(&server.config);
     server.process.show_title(&server);
     let server = Arc::new(server);
+    threads::watch_over(&server, crash::conclude_thread);
     server.acl.start(&server.config, &declarations)?;
     // From before the first client can come until what happens is logged: what a client did in
     // between would be lost, and a shutdown would save next to nothing over everything.
@@ -156,7 +162,13 @@ fn start(loaded: Loaded) -> Result<ExitCode, String> {
     start_writers(&server).map_err(|error| format!("Can't start a thread: {error}"))?;
     drop(starting);
     start_link(&server).map_err(|error| format!("Can't start a thread: {error}"))?;
-    log_notice!("Ready to accept connections");
+    // A line for each kind of listener.
+    if server.config.int(id::PORT) != 0 {
+        log_notice!("Ready to accept connections tcp");
+    }
+    if !server.config.str(id::UNIXSOCKET).is_empty() {
+        log_notice!("Ready to accept connections unix");
+    }
     // What cannot be set has told the log.
     let _ = server.process.adjust_oom_score(&server);
     process::tell_ready(&server);
@@ -240,39 +252,36 @@ fn write_pidfile(config: &Config) {
 
 /// Starts the threads that serve no connection.
 fn start_threads(server: &Arc<Server>) -> std::io::Result<()> {
-    let spawn = |name: &str, body: Box<dyn FnOnce() + Send>| {
-        std::thread::Builder::new()
-            .name(name.into())
-            .stack_size(256 << 10)
-            .spawn(body)
-            .map(drop)
-    };
     let sweeper = server.clone();
-    spawn(
-        "sweeper",
-        Box::new(move || {
-            let paused = || keyspace::sweeper_paused(&sweeper);
-            let effort = || sweeper.config.int(id::ACTIVE_EXPIRE_EFFORT) as usize;
-            let mail = RefCell::new(Mail::new(SWEEPER));
-            sweeper.store.sweep_until_stopped(
-                paused,
-                effort,
-                |_, db, gone| consequences::swept(&sweeper, &mut mail.borrow_mut(), db, gone),
-                |took| {
-                    let micros = took.as_micros() as u64;
-                    let spent = &sweeper.stats.expire_micros;
-                    spent.fetch_add(micros, Ordering::Relaxed);
-                    let latency = &sweeper.latency;
-                    latency.note(&sweeper.config, "expire-cycle", took);
-                    mail.borrow_mut().deliver(&sweeper);
-                },
-            );
-        }),
-    )?;
+    threads::essential("sweeper", STACK, move || sweep(&sweeper))?;
     let keeper = server.clone();
-    spawn("housekeeping", Box::new(move || keep_house(&keeper)))?;
+    threads::essential("housekeeping", STACK, move || keep_house(&keeper))?;
     let signalled = server.clone();
-    spawn("signals", Box::new(move || wait_for_signals(&signalled)))
+    threads::essential("signals", STACK, move || wait_for_signals(&signalled))?;
+    watchdog::refresh(server)
+}
+
+/// Removes expired keys that nobody uses.
+fn sweep(server: &Arc<Server>) {
+    let paused = || keyspace::sweeper_paused(server);
+    let effort = || server.config.int(id::ACTIVE_EXPIRE_EFFORT) as usize;
+    let mail = RefCell::new(Mail::new(SWEEPER));
+    server.store.sweep_until_stopped(
+        paused,
+        effort,
+        |_, db, gone| {
+            threads::fall_over("sweeper");
+            consequences::swept(server, &mut mail.borrow_mut(), db, gone);
+        },
+        |took| {
+            let micros = took.as_micros() as u64;
+            let spent = &server.stats.expire_micros;
+            spent.fetch_add(micros, Ordering::Relaxed);
+            let latency = &server.latency;
+            latency.note(&server.config, "expire-cycle", took);
+            mail.borrow_mut().deliver(server);
+        },
+    );
 }
 
 /// The first signal stops the server in order, a second one while that goes on at once.
@@ -322,22 +331,14 @@ fn wait_for_signals(server: &Arc<Server>) {
 /// Starts the thread that writes the append only file where nobody waits for it.
 fn start_writers(server: &Arc<Server>) -> std::io::Result<()> {
     let writer = server.clone();
-    let thread = std::thread::Builder::new().name("aof".into());
-    thread
-        .stack_size(256 << 10)
-        .spawn(move || writer.aof.run(&writer))
-        .map(drop)
+    threads::essential(threads::WRITER, STACK, move || writer.aof.run(&writer))
 }
 
 /// Starts the thread that follows a primary, if there is one to follow.
 fn start_link(server: &Arc<Server>) -> std::io::Result<()> {
     let server = server.clone();
-    let thread = std::thread::Builder::new().name("link".into());
-    // It carries out commands.
-    thread
-        .stack_size(2 << 20)
-        .spawn(move || crate::replication::run(server))
-        .map(drop)
+    // It carries out commands, as many bytes of stack as a client's thread has.
+    threads::essential("link", 2 << 20, move || crate::replication::run(server))
 }
 
 /// Starts what is due: a save, or a rewrite of the append only file.
@@ -371,6 +372,7 @@ fn keep_house(server: &Arc<Server>) {
             continue;
         }
         server.testing.stand_still();
+        threads::fall_over("housekeeping");
         rounds += 1;
         if !server.blocking.is_empty() {
             server.blocking.end_gone(rounds);

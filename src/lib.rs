@@ -38,7 +38,9 @@
 //! append only file where no client waits for it ([`server::aof`]); a save or a rewrite has a thread
 //! while it lasts ([`server::saving`], [`server::rewriting`]), a replica one that sends it what it gets
 //! ([`server::replication::sender`]), and loading several
-//! ([`loading::snapshot`], [`loading::lanes`]).
+//! ([`loading::snapshot`], [`loading::lanes`]). Which of them the server cannot do without is in
+//! [`server::threads`]; with `watchdog-period` there is one that looks for what takes long
+//! ([`server::watchdog`]).
 
 pub mod boot;
 pub mod command;

@@ -1,9 +1,9 @@
 //! The floor under std: what a server needs from Linux and glibc that std
 //! does not offer. It is the one file with `unsafe`.
 //!
-//! Seven sections, each free of the others: the counting allocator behind
-//! `used_memory`, signals, fatal signals, sockets, the process and its limits,
-//! its title, and the tests.
+//! Eight sections: the counting allocator behind `used_memory`, signals, fatal
+//! signals and what threads note for them, watching threads, sockets, the
+//! process and its limits, its title, and the tests.
 //! Declarations follow the C ABI of 64-bit Linux with glibc 2.33 or later
 //! (x86-64 and aarch64 share every constant and layout used here); std links
 //! libc already, so no crate is needed. Nothing here knows about Redis beyond
@@ -11,17 +11,19 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::{Cell, UnsafeCell};
+use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, c_char, c_int, c_long, c_short, c_uint, c_ulong, c_void};
 use std::fs::{self, File};
 use std::io::{self, IoSlice, IsTerminal};
+use std::marker::PhantomData;
 use std::mem;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr;
-use std::sync::atomic::{AtomicI32, AtomicI64, AtomicPtr, AtomicU8, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicI32, AtomicI64, AtomicPtr, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 #[cfg(not(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64")))]
@@ -162,6 +164,10 @@ mod c {
         pub fn write(fd: c_int, bytes: *const c_void, len: usize) -> isize;
         pub fn backtrace(frames: *mut *mut c_void, most: c_int) -> c_int;
         pub fn backtrace_symbols_fd(frames: *const *mut c_void, count: c_int, fd: c_int);
+        pub fn backtrace_symbols(frames: *const *mut c_void, count: c_int) -> *mut *mut c_char;
+        pub fn free(block: *mut c_void);
+        pub fn __errno_location() -> *mut c_int;
+        pub safe fn tgkill(process: c_int, thread: c_int, signal: c_int) -> c_int;
         pub safe fn _exit(code: c_int) -> !;
 
         pub safe fn socket(family: c_int, kind: c_int, protocol: c_int) -> c_int;
@@ -591,10 +597,33 @@ const FATAL: [c_int; 5] = [SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT];
 /// Frames of a stack that are shown.
 const FRAMES: usize = 64;
 
+/// What a thread is carrying out. Only the thread itself notes what that is,
+/// but others look at it.
+struct Doing {
+    /// The client that it last served.
+    client: AtomicU64,
+    /// The name of the command: an address that never ends to be valid, or
+    /// null, with the bits [`DONE`] and [`SEEN`] in it.
+    command: AtomicPtr<String>,
+    /// The command of a transaction that it is at, if it is at one.
+    part: AtomicPtr<String>,
+}
+
+/// The command is over.
+const DONE: usize = 1;
+/// Somebody has looked since it began: as long as this is set, it is the same.
+const SEEN: usize = 2;
+
 thread_local! {
-    /// The client that the thread last served, and the command. As [`STRIPE`],
-    /// to be reached without any further ado.
-    static DOING: Cell<(u64, &'static str)> = const { Cell::new((0, "")) };
+    /// What this thread is carrying out. As [`STRIPE`], to be reached without
+    /// any further ado.
+    static DOING: Doing = const {
+        Doing {
+            client: AtomicU64::new(0),
+            command: AtomicPtr::new(ptr::null_mut()),
+            part: AtomicPtr::new(ptr::null_mut()),
+        }
+    };
 }
 
 /// The file that a report goes to; null for standard output. Once set, a path
@@ -607,11 +636,40 @@ static REPORTING: AtomicI32 = AtomicI32::new(0);
 /// What was in force before [`report_crashes`], by the places in [`FATAL`].
 static BEFORE: Mutex<Option<[c::SigAction; FATAL.len()]>> = Mutex::new(None);
 
-/// Notes what the thread is about to do, for the report of a crash.
+fn address(command: &'static String) -> *mut String {
+    ptr::from_ref(command).cast_mut()
+}
+
+/// The name that an address in a [`Doing`] stands for.
+fn name_at(address: *mut String) -> &'static str {
+    let address = address.map_addr(|bits| bits & !(DONE | SEEN));
+    // SAFETY: what is not null was a reference for ever, and nobody writes there.
+    unsafe { address.as_ref() }.map_or("", String::as_str)
+}
+
+/// Notes what the thread is about to do, for the report of a crash and for who
+/// watches. Two stores, and a third when it is over ([`note_done`]).
+#[inline(always)]
+pub fn note_doing(client: u64, command: &'static String) {
+    // It never fails; `with`, which says so, would be a call.
+    let _ = DOING.try_with(|doing| {
+        doing.client.store(client, Ordering::Relaxed);
+        doing.command.store(address(command), Ordering::Relaxed);
+    });
+}
+
+/// Notes that this command is over.
+#[inline(always)]
+pub fn note_done(command: &'static String) {
+    let done = address(command).map_addr(|bits| bits | DONE);
+    let _ = DOING.try_with(|doing| doing.command.store(done, Ordering::Relaxed));
+}
+
+/// Notes which command of a transaction the thread is at.
 #[inline]
-pub fn note_doing(client: u64, command: &'static str) {
-    // A thread that is being torn down serves nobody.
-    let _ = DOING.try_with(|doing| doing.set((client, command)));
+pub fn note_part(command: Option<&'static String>) {
+    let command = command.map_or(ptr::null_mut(), address);
+    let _ = DOING.try_with(|doing| doing.part.store(command, Ordering::Relaxed));
 }
 
 /// The file that a report of a crash is appended to; standard output for none.
@@ -812,14 +870,20 @@ fn write_report(report: &mut Report, signal: c_int, info: *const c::SigInfo, thr
         .text(" (")
         .number(thread as u64, 10)
         .text(")");
-    let (client, command) = DOING.try_with(Cell::get).unwrap_or_default();
-    if client != 0 {
-        report
-            .text(", which last served client ")
-            .number(client, 10)
-            .text(" with command ")
-            .text(command);
-    }
+    DOING.with(|doing| {
+        let client = doing.client.load(Ordering::Relaxed);
+        if client != 0 {
+            report
+                .text(", which last served client ")
+                .number(client, 10)
+                .text(" with command ")
+                .text(name_at(doing.command.load(Ordering::Relaxed)));
+        }
+        let part = name_at(doing.part.load(Ordering::Relaxed));
+        if !part.is_empty() {
+            report.text(", at ").text(part);
+        }
+    });
     report.text("\n\n------ STACK TRACE ------\n").write();
     // SAFETY: the array has as much room as is said; the second call reads what
     // the first has put there, and writes to a descriptor of ours without
@@ -829,6 +893,198 @@ fn write_report(report: &mut Report, signal: c_int, info: *const c::SigInfo, thr
         c::backtrace_symbols_fd(report.frames.as_ptr(), count, report.fd);
     }
     report.text("\n=== REDIS BUG REPORT END ===\n").write();
+}
+
+// ---------------------------------------------------------------------------
+// Watching
+// ---------------------------------------------------------------------------
+
+const SIGALRM: c_int = 14;
+
+/// The threads that are watched, by the system's number.
+static WATCHED: Mutex<BTreeMap<c_int, Place>> = Mutex::new(BTreeMap::new());
+
+/// Where a thread notes what it is doing. It is there for as long as the thread
+/// has its [`Watched`], which removes it from the list.
+struct Place {
+    doing: *const Doing,
+    name: String,
+}
+
+// SAFETY: what it points to consists of atomics, and is only looked at while it
+// is in the list.
+unsafe impl Send for Place {}
+
+fn watched() -> MutexGuard<'static, BTreeMap<c_int, Place>> {
+    WATCHED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// As long as the thread has this, [`busy_threads`] looks at it.
+pub struct Watched(PhantomData<*const ()>);
+
+/// Has [`busy_threads`] look at the calling thread.
+pub fn watch_thread() -> Watched {
+    let name = std::thread::current().name().unwrap_or("?").to_owned();
+    let doing = DOING.with(ptr::from_ref);
+    watched().insert(thread_id(), Place { doing, name });
+    Watched(PhantomData)
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        watched().remove(&thread_id());
+    }
+}
+
+/// A thread that is carrying out a command.
+#[derive(Debug)]
+pub struct Busy {
+    /// The system's number for it.
+    pub thread: i32,
+    /// Its name.
+    pub name: String,
+    /// The client whose command it is.
+    pub client: u64,
+    /// The command.
+    pub command: &'static str,
+    /// The command of a transaction that it is at, or nothing.
+    pub part: &'static str,
+    /// Whether it was the same when it was last looked at.
+    pub still: bool,
+}
+
+/// The threads that are watched and carry out a command at the moment.
+pub fn busy_threads() -> Vec<Busy> {
+    let mut all = Vec::new();
+    for (&thread, place) in watched().iter() {
+        // SAFETY: it is in the list, which is locked, so the thread has not
+        // ended, and with it what it keeps for itself alone.
+        let doing = unsafe { &*place.doing };
+        let command = doing.command.load(Ordering::Relaxed);
+        if command.is_null() || command.addr() & DONE != 0 {
+            continue;
+        }
+        let still = command.addr() & SEEN != 0;
+        let seen = command.map_addr(|bits| bits | SEEN);
+        let marked =
+            doing
+                .command
+                .compare_exchange(command, seen, Ordering::Relaxed, Ordering::Relaxed);
+        if marked.is_ok() {
+            all.push(Busy {
+                thread,
+                name: place.name.clone(),
+                client: doing.client.load(Ordering::Relaxed),
+                command: name_at(command),
+                part: name_at(doing.part.load(Ordering::Relaxed)),
+                still,
+            });
+        }
+    }
+    all
+}
+
+/// Whose stack is asked for: the number of a thread; while that thread writes it
+/// down, the negative of it; [`WRITTEN`] when it is there; 0 for nobody's.
+static ASKED: AtomicI32 = AtomicI32::new(0);
+/// See [`ASKED`].
+const WRITTEN: c_int = c_int::MIN;
+
+/// A stack that a thread has written down, and how much of it there is.
+struct Stack(UnsafeCell<([*mut c_void; FRAMES], c_int)>);
+
+// SAFETY: `ASKED` says whose turn it is: the thread's that it names while it is
+// negative, and that of who has asked once it is `WRITTEN`.
+unsafe impl Sync for Stack {}
+
+static STACK: Stack = Stack(UnsafeCell::new(([ptr::null_mut(); FRAMES], 0)));
+
+/// Held by who asks.
+static ASKING: Mutex<()> = Mutex::new(());
+
+/// Has SIGALRM tell the stack of the thread that gets it, which [`stack_of`]
+/// needs; or be ignored.
+///
+/// # Errors
+/// What sigaction(2) reports.
+pub fn show_stacks(on: bool) -> io::Result<()> {
+    const SA_SIGINFO: c_int = 4;
+    const SA_ONSTACK: c_int = 0x0800_0000;
+    const SA_RESTART: c_int = 0x1000_0000;
+    const SIG_IGN: usize = 1;
+    let handler: extern "C" fn(c_int, *const c::SigInfo, *mut c_void) = write_stack;
+    let new = c::SigAction {
+        handler: if on { handler as usize } else { SIG_IGN },
+        mask: c::SigSet::EMPTY,
+        // What the thread waits for goes on.
+        flags: SA_SIGINFO | SA_ONSTACK | SA_RESTART,
+        restorer: 0,
+    };
+    // What it loads at its first use must not be loaded in a handler.
+    let mut frame = [ptr::null_mut(); 1];
+    // SAFETY: the array has room for the one frame asked for.
+    unsafe { c::backtrace(frame.as_mut_ptr(), 1) };
+    // SAFETY: the structure outlives the call; the handler has the signature
+    // that SA_SIGINFO asks for, and calls nothing that is not safe in a
+    // signal's context.
+    check(unsafe { c::sigaction(SIGALRM, &new, ptr::null_mut()) }).map(drop)
+}
+
+/// The handler: writes the stack down if this thread's is asked for. Runs in a
+/// signal's context, and the thread goes on afterwards as if nothing had been.
+extern "C" fn write_stack(_: c_int, _: *const c::SigInfo, _: *mut c_void) {
+    let me = c::gettid();
+    // SAFETY: the address of this thread's own.
+    let errno = unsafe { *c::__errno_location() };
+    let mine = ASKED.compare_exchange(me, -me, Ordering::Acquire, Ordering::Relaxed);
+    if mine.is_ok() {
+        // SAFETY: this thread's number stands there with its sign changed, which
+        // nobody else changes.
+        let (frames, count) = unsafe { &mut *STACK.0.get() };
+        // SAFETY: the array has as much room as is said.
+        *count = unsafe { c::backtrace(frames.as_mut_ptr(), FRAMES as c_int) };
+        ASKED.store(WRITTEN, Ordering::Release);
+    }
+    // SAFETY: as above.
+    unsafe { *c::__errno_location() = errno };
+}
+
+/// What a thread of this process is doing at the moment, a line for each call, the
+/// last one first, as [`show_stacks`] has made possible. `None` when it has
+/// ended, or does not tell in time.
+pub fn stack_of(thread: i32, patience: Duration) -> Option<Vec<String>> {
+    let _asking = ASKING.lock().unwrap_or_else(PoisonError::into_inner);
+    ASKED.store(thread, Ordering::Release);
+    let sent = c::tgkill(clamp_to_int(std::process::id().into()), thread, SIGALRM) == 0;
+    let start = Instant::now();
+    while ASKED.load(Ordering::Acquire) != WRITTEN {
+        if !sent || start.elapsed() >= patience {
+            let taken_back =
+                ASKED.compare_exchange(thread, 0, Ordering::Relaxed, Ordering::Relaxed);
+            if taken_back.is_ok() {
+                return None;
+            }
+            // It has begun, and is about to be done.
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    // SAFETY: it is written, and nobody writes another before it is asked for.
+    let (frames, count) = unsafe { &*STACK.0.get() };
+    let mut lines = Vec::new();
+    // SAFETY: the call reads as many frames as are there.
+    let names = unsafe { c::backtrace_symbols(frames.as_ptr(), *count) };
+    if !names.is_null() {
+        for at in 0..*count as usize {
+            // SAFETY: there are as many strings as frames, all in one block, which
+            // is read before it is given back.
+            let name = unsafe { CStr::from_ptr(*names.add(at)) };
+            lines.push(name.to_string_lossy().into_owned());
+        }
+        // SAFETY: the block is the caller's to free, once, and with C's free.
+        unsafe { c::free(names.cast()) };
+    }
+    ASKED.store(0, Ordering::Release);
+    Some(lines)
 }
 
 /// Ends the process as a fault in it would, for tests.

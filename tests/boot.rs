@@ -4,7 +4,7 @@
 mod support;
 
 use std::time::Duration;
-use support::{Client, NULL, Server, error, eventually, run_to_end, signal};
+use support::{Client, NULL, Server, error, eventually, oracle, run_to_end, signal};
 
 #[test]
 fn version_and_help() {
@@ -153,7 +153,11 @@ fn arguments_of_several_words() {
 #[test]
 fn the_log() {
     let s = Server::with(&["--always-show-logo", "yes"]);
-    s.wait_log("Ready to accept connections");
+    // The kind of listener is new in 7.2.
+    s.wait_log(match oracle() {
+        true => "Ready to accept connections",
+        false => "Ready to accept connections tcp\n",
+    });
     let log = s.log();
     assert!(log.contains(&format!("PID: {}", s.pid())), "{log}");
     assert!(log.contains("Server initialized"), "{log}");
@@ -170,6 +174,27 @@ fn the_log() {
         "{line}"
     );
     assert_eq!(words[5], "*");
+}
+
+#[test]
+fn the_log_names_each_kind_of_listener() {
+    if oracle() {
+        return;
+    }
+    let ready = |s: &Server| -> Vec<String> {
+        s.wait_log("Ready to accept");
+        let log = s.log();
+        let words = log.lines().filter_map(|line| line.split_once("Ready to "));
+        words.map(|(_, what)| what.to_owned()).collect()
+    };
+    let unix = Server::unix(&[]);
+    assert_eq!(ready(&unix), ["accept connections unix"]);
+    let both = Server::with(&["--unixsocket", "s"]);
+    both.wait_log("connections unix");
+    assert_eq!(
+        ready(&both),
+        ["accept connections tcp", "accept connections unix"]
+    );
 }
 
 #[test]

@@ -1,5 +1,6 @@
-//! The process as the system sees it: reports of crashes, its title, its supervisor, how readily it
-//! is ended when memory runs out. And what it says about clusters and modules, which it lacks.
+//! The process as the system sees it: reports of crashes and of what takes long, its title, its
+//! supervisor, how readily it is ended when memory runs out, how it starts itself anew. And what it says
+//! about clusters and modules, which it lacks.
 
 mod support;
 
@@ -224,4 +225,180 @@ fn modules_are_refused_where_they_are_allowed() {
         error("ERR Error unloading module: no such module with that name")
     );
     assert_eq!(c.run("MODULE LIST"), array![]);
+}
+
+const EXPIRED: &str = "--- WATCHDOG TIMER EXPIRED ---";
+
+#[test]
+fn the_watchdog_tells_what_takes_long() {
+    if oracle() {
+        return;
+    }
+    let s = Server::with(&["--enable-debug-command", "yes"]);
+    let (mut c, mut waiting) = (s.client(), s.client());
+    let period = |c: &mut Client| c.run("CONFIG GET watchdog-period").field("watchdog-period");
+    // Off by default, and then no thread is there for it.
+    assert_eq!(period(&mut c), "0");
+    let threads = || {
+        let tasks = fs::read_dir(format!("/proc/{}/task", s.pid())).expect("it runs");
+        let names =
+            tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok());
+        names.filter(|name| name == "watchdog\n").count()
+    };
+    assert_eq!(threads(), 0);
+    // As much as two of the server's own periods.
+    assert_eq!(c.run("CONFIG SET watchdog-period 5"), simple("OK"));
+    assert_eq!(period(&mut c), "200");
+    eventually("there is a thread", SOON, || threads() == 1);
+    // Who waits takes no time.
+    waiting.send(&["BLPOP", "nothing", "0"]);
+    let mut paused = s.client();
+    c.run("CLIENT PAUSE 600 WRITE");
+    assert_eq!(paused.run("SET a b"), simple("OK"));
+    assert!(!s.log().contains(EXPIRED), "{}", s.log());
+    let id = c.run("CLIENT ID").int();
+    assert_eq!(c.run("DEBUG SLEEP 0.6"), simple("OK"));
+    s.wait_log("signal-handler");
+    let log = s.log();
+    for text in [
+        EXPIRED,
+        &format!("Client {id} (127.0.0.1:"),
+        "has been at command debug for ",
+        "STACK TRACE",
+        "[0x",
+        " --------\n",
+    ] {
+        assert!(log.contains(text), "'{text}' in {log}");
+    }
+    assert_eq!(log.matches(EXPIRED).count(), 1, "once a command: {log}");
+    // A transaction counts as a whole.
+    c.run("MULTI");
+    for _ in 0..5 {
+        c.run("DEBUG SLEEP 0.15");
+    }
+    c.run("EXEC");
+    eventually("the transaction is told", SOON, || {
+        s.log().contains("at command exec for ") && s.log().contains(", at debug now")
+    });
+    // A command after the other does not.
+    for _ in 0..40 {
+        c.run("DEBUG SLEEP 0.01");
+    }
+    assert_eq!(s.log().matches(EXPIRED).count(), 2);
+    assert_eq!(c.run("CONFIG SET watchdog-period 0"), simple("OK"));
+    eventually("the thread ends", SOON, || threads() == 0);
+    // From elsewhere the signal does no harm.
+    signal(s.pid(), "ALRM");
+    c.run("DEBUG SLEEP 0.5");
+    assert_eq!(s.log().matches(EXPIRED).count(), 2);
+    assert_eq!(c.run("CONFIG SET watchdog-period 300"), simple("OK"));
+    eventually("there is a thread", SOON, || threads() == 1);
+    signal(s.pid(), "ALRM");
+    assert_eq!(c.run("PING"), simple("PONG"));
+}
+
+#[test]
+fn the_watchdog_is_set_by_the_configuration_as_well() {
+    let s = Server::with(&[
+        "--watchdog-period",
+        "50",
+        "--hz",
+        "100",
+        "--enable-debug-command",
+        "yes",
+    ]);
+    s.client().run("DEBUG SLEEP 0.4");
+    s.wait_log(EXPIRED);
+}
+
+#[test]
+fn the_server_starts_itself_anew() {
+    // Arguments that count from where it was started.
+    let dir = temp_dir();
+    let place = dir.display().to_string();
+    let options = [
+        "--enable-debug-command",
+        "yes",
+        "--save",
+        "3600 1",
+        "--dir",
+        &place,
+    ];
+    let s = Server::with_config("maxclients 100\n", &options);
+    let run_id = |s: &Server| {
+        let mut c = s.connect().ok()?;
+        c.send(&["INFO", "server"]);
+        let text = c
+            .try_recv()
+            .filter(|reply| !matches!(reply, Value::Error(_)))?;
+        let text = text.text();
+        let line = text.lines().find(|line| line.starts_with("run_id:"))?;
+        Some(line.to_owned())
+    };
+    let pid = s.pid();
+    for (command, kept) in [("RESTART", true), ("CRASH-AND-RECOVER", false)] {
+        for delay in ["0", "200"] {
+            let before = run_id(&s);
+            let (mut c, mut other) = (s.client(), s.client());
+            assert_eq!(
+                c.cmd(&["DEBUG", command, "soon"]),
+                error("ERR value is not an integer or out of range")
+            );
+            let value = format!("{command} {delay}");
+            c.cmd(&["SET", "key", &value]);
+            c.run("CONFIG SET maxclients 90");
+            c.send(&["DEBUG", command, delay]);
+            c.assert_closed();
+            other.assert_closed();
+            let anew = || run_id(&s).is_some_and(|now| Some(now) != before);
+            eventually("another run", SOON, anew);
+            let mut c = s.client();
+            let found = c.run("GET key");
+            assert_eq!(found == value.as_str(), kept, "{command}: {found:?}");
+            let most = c.run("CONFIG GET maxclients").field("maxclients");
+            // It has been written down by the first one.
+            assert_eq!(most, "90");
+            assert_eq!(s.info("server")["process_id"], pid.to_string());
+            assert!(of_process(&s, "cmdline").contains(&s.port().to_string()));
+        }
+    }
+    fs::remove_dir_all(&dir).expect("it is there");
+}
+
+#[test]
+fn a_transaction_is_no_place_to_start_anew_from() {
+    if oracle() {
+        return;
+    }
+    let s = Server::with(&["--enable-debug-command", "yes"]);
+    let mut c = s.client();
+    c.run("MULTI");
+    c.run("DEBUG RESTART");
+    let failed = error("ERR failed to restart the server. Check server logs.");
+    assert_eq!(c.run("EXEC"), array![failed]);
+    assert_eq!(c.run("SET a b"), simple("OK"));
+}
+
+#[test]
+fn clients_are_shown_by_their_size() {
+    let s = Server::with(&["--enable-debug-command", "yes"]);
+    let mut c = s.client();
+    assert_eq!(
+        c.run("DEBUG CLIENT-EVICTION"),
+        error("ERR maxmemory-clients is disabled.")
+    );
+    c.run("CONFIG SET maxmemory-clients 100mb");
+    let mut other = s.client();
+    other.run("CLIENT NO-EVICT on");
+    let shown = |c: &mut Client| {
+        let text = c.run("DEBUG CLIENT-EVICTION").text();
+        let count = |line: &str| line.rsplit(' ').next().and_then(|n| n.parse::<i64>().ok());
+        let all: i64 = text.lines().filter_map(count).sum();
+        (text.lines().count(), all)
+    };
+    // One that has gone may still be counted for a moment.
+    eventually("one of them", SOON, || shown(&mut c) == (19, 1));
+    other.run("CLIENT NO-EVICT off");
+    other.run("PING");
+    assert_eq!(shown(&mut c), (19, 2));
 }

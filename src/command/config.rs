@@ -18,7 +18,7 @@ use crate::server::config::{Caller, OptId, id};
 use crate::server::logger::{self, Level};
 use crate::server::replication::replicas;
 use crate::server::rewriting;
-use crate::server::{Server, acl};
+use crate::server::{Server, acl, watchdog};
 use crate::sys;
 use crate::{log_notice, log_warning};
 
@@ -193,6 +193,8 @@ fn apply(server: &Arc<Server>, option: OptId, in_transaction: bool) -> Result<()
         server.process.adjust_oom_score(server)?;
     } else if option == id::PROC_TITLE_TEMPLATE {
         server.process.show_title(server);
+    } else if option == id::WATCHDOG_PERIOD {
+        watchdog::refresh(server).map_err(|error| error.to_string())?;
     } else if option == id::CRASH_LOG_ENABLED {
         sys::report_crashes(server.config.bool(id::CRASH_LOG_ENABLED));
     } else if option == id::MAXCLIENTS {

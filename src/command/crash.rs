@@ -3,7 +3,8 @@
 //!
 //! A panic ends one client's connection and not the server, so the report is written in the course
 //! of that: the place and the stack by the hook, the command by [`run`], which the panic passes on
-//! its way, and the client and the server once all locks have been let go. What a *signal* does to
+//! its way, and the client and the server once all locks have been let go. Panics in threads that
+//! serve no client are for [`crate::server::threads`]. What a *signal* does to
 //! the process is reported by [`sys::report_crashes`]. The lines that begin and end a report are
 //! those that tools look for.
 
@@ -31,6 +32,15 @@ pub fn run(c: &mut Ctx<'_>, args: &mut Args<'_>, row: &'static Row) -> Outcome {
     sys::note_doing(c.session.client.id, &row.name);
     // What a panic leaves behind is looked after by those who catch it in the end.
     let done = catch_unwind(AssertUnwindSafe(|| (row.spec.handler)(c, args)));
+    sys::note_done(&row.name);
+    done.unwrap_or_else(|panic| pass_on(panic, row, args))
+}
+
+/// As [`run`], for a command of a transaction: what the thread is carrying out is the transaction.
+pub fn run_part(c: &mut Ctx<'_>, args: &mut Args<'_>, row: &'static Row) -> Outcome {
+    sys::note_part(Some(&row.name));
+    let done = catch_unwind(AssertUnwindSafe(|| (row.spec.handler)(c, args)));
+    sys::note_part(None);
     done.unwrap_or_else(|panic| pass_on(panic, row, args))
 }
 
@@ -74,10 +84,25 @@ pub fn hook(panic: &PanicHookInfo<'_>) {
 
 /// The last part, when a client's connection has been given up: who it was, and how the server is.
 pub fn conclude(server: &Server, client: &Client) {
-    let mut text = format!(
-        "------ CURRENT CLIENT INFO ------\n{}\n",
-        client_list::describe(client)
+    let who = client_list::describe(client);
+    let text = format!("------ CURRENT CLIENT INFO ------\n{who}\n");
+    finish(server, text);
+}
+
+/// The last part, when a thread has been lost that serves no client; see [`crate::server::threads`].
+pub fn conclude_thread(server: &Server, name: &str, over: bool) {
+    let what = match over {
+        true => "the server cannot do without it, and ends",
+        false => "the server goes on without it",
+    };
+    finish(
+        server,
+        format!("------ LOST THREAD ------\n{name}: {what}\n"),
     );
+}
+
+/// Adds how the server is, and ends the report.
+fn finish(server: &Server, mut text: String) {
     if !TOLD.swap(true, Ordering::Relaxed) {
         let mut clients = Vec::new();
         let now = now_ms();

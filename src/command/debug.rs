@@ -12,10 +12,10 @@ use super::help::{help, wrong_subcommand};
 use super::options::{int, is, positive};
 use super::spec::*;
 use super::{Args, Ctx};
-use super::{config, debug_digest, debug_reload, debug_values};
+use super::{config, debug_clients, debug_digest, debug_reload, debug_restart, debug_values};
 use crate::log_warning;
-use crate::server::Testing;
 use crate::server::config::id;
+use crate::server::{Testing, threads};
 use crate::store::{Locks, SHARDS, shard_of};
 use crate::types::quicklist::Limits;
 use crate::types::{Value, string};
@@ -48,6 +48,7 @@ const WRONG_PROTOCOL_TYPE: Error = Error::new(
 const NOT_AN_SDS: Error = Error::new("ERR Not an sds encoded string.");
 const NO_THRESHOLD: Error =
     Error::new("ERR argument must be a memory value bigger than 1 and smaller than 4gb");
+const NO_SUCH_THREAD: Error = Error::new("ERR No such thread");
 const RESP3_ONLY: Error = Error::new("ERR RESP2 is not supported by this command");
 
 /// `DEBUG subcommand [arg ...]`
@@ -56,7 +57,9 @@ fn debug(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
     match (&name[..], args.len()) {
         (b"aof-flush-sleep", 3) => aof_flush_sleep(c, args),
         (b"change-repl-id", 2) => change_repl_id(c),
+        (b"client-eviction", 2) => debug_clients::client_eviction(c),
         (b"config-rewrite-force-all", 2) => rewrite_all(c),
+        (b"crash-and-recover", _) => debug_restart::restart(c, args, false),
         (b"digest", 2) => debug_digest::digest(c),
         (b"digest-value", 2..) => debug_digest::digest_value(c, args),
         (b"error", 3) => error(c, args),
@@ -72,10 +75,12 @@ fn debug(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
         (b"segfault", _) => crate::sys::crash(),
         (b"assert", _) => panic!("DEBUG ASSERT called by client {}", c.session.client.id),
         (b"panic", _) => panic!("DEBUG PANIC called by client {}", c.session.client.id),
+        (b"panic-thread", 3) => panic_thread(c, args),
         (b"populate", 3..=5) => populate(c, args),
         (b"protocol", 3) => protocol(c, args),
         (b"reload", _) => debug_reload::reload(c, args),
         (b"replicate", 3..) => replicate(c, args),
+        (b"restart", _) => debug_restart::restart(c, args, true),
         (b"replybuffer", 4) => replybuffer(c, args),
         (b"quicklist-packed-threshold", 3) => quicklist_packed_threshold(c, args),
         (b"sdslen", 3) => sdslen(c, args),
@@ -95,8 +100,13 @@ const HELP: &[&str] = &[
     "    Panic as PANIC does.",
     "CHANGE-REPL-ID",
     "    Give the replication history another name, which no replica knows.",
+    "CLIENT-EVICTION",
+    "    Show how many clients of about the same size there are (maxmemory-clients).",
     "CONFIG-REWRITE-FORCE-ALL",
     "    Rewrite the configuration file with a line for every option.",
+    "CRASH-AND-RECOVER [<milliseconds>]",
+    "    Start the program anew, without bringing anything to disk, after <milliseconds>",
+    "    (0 by default).",
     "DIGEST",
     "    Reply with 40 hexadecimal digits that depend on everything the databases hold.",
     "DIGEST-VALUE <key> [<key> ...]",
@@ -119,6 +129,9 @@ const HELP: &[&str] = &[
     "    Show how <key> and its value are kept. FAST leaves the serialized length out.",
     "PANIC",
     "    Panic while carrying out the command. Ends this connection, not the server.",
+    "PANIC-THREAD <name>",
+    "    Have a thread of the server panic when it next does something: aof, housekeeping,",
+    "    lazyfree, link, listener, replica, save or sweeper.",
     "PAUSE-CRON <0|1>",
     "    Do nothing that is due periodically: no save point, no expiry, no timeout, and no",
     "    end that a signal asks for.",
@@ -145,6 +158,9 @@ const HELP: &[&str] = &[
     "    Set for how long the most that a client's reply buffer has held decides on its size.",
     "REPLYBUFFER RESIZING <0|1>",
     "    Leave reply buffers as large as they are, or fit them to what they hold.",
+    "RESTART [<milliseconds>]",
+    "    Start the program anew, with the configuration and the data set on disk, after",
+    "    <milliseconds> (0 by default).",
     "SDSLEN <key>",
     "    Show length, spare room and memory of <key> and its string value.",
     "SEGFAULT",
@@ -256,6 +272,16 @@ fn aof_flush_sleep(c: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
     let micros = num::parse_i64(&args[2]).unwrap_or(0).max(0);
     let delay = &c.server.testing.aof_delay;
     delay.store(micros as u64, Ordering::Relaxed);
+    c.out.ok();
+    Ok(())
+}
+
+/// `DEBUG PANIC-THREAD name`
+fn panic_thread(c: &mut Ctx<'_>, args: &Args<'_>) -> Outcome {
+    let name = String::from_utf8_lossy(&args[2]).to_ascii_lowercase();
+    if !threads::doom(&name) {
+        return Err(NO_SUCH_THREAD);
+    }
     c.out.ok();
     Ok(())
 }

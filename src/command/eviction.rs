@@ -26,6 +26,7 @@ use crate::server::config::{id, table};
 use crate::server::eviction::{Best, Candidate, Choice, excess};
 use crate::server::mail::{EVICTOR, Mail};
 use crate::server::stats::Tally;
+use crate::server::threads;
 use crate::store::entry::Entry;
 use crate::store::{Locks, SHARDS, shard_of};
 use crate::util::clock::now_ms;
@@ -146,9 +147,7 @@ fn go_on(server: &Arc<Server>) {
         return;
     }
     let running = Running(server.clone());
-    let thread = std::thread::Builder::new().name("eviction".into());
-    // Where there is no thread to be had, commands are all that evicts.
-    let _ = thread.stack_size(256 << 10).spawn(move || {
+    let body = move || {
         let server = &running.0;
         let mut mail = Mail::new(EVICTOR);
         let mut tally = Tally::default();
@@ -170,7 +169,9 @@ fn go_on(server: &Arc<Server>) {
             // Clients go first.
             std::thread::yield_now();
         }
-    });
+    };
+    // Where there is no thread to be had, or it is lost, commands are all that evicts.
+    let _ = threads::expendable("eviction", 256 << 10, body, || ());
 }
 
 /// Whoever evicts.
@@ -230,14 +231,12 @@ impl By<'_> {
     fn wait_for_memory(&mut self, start: Instant, most: Duration) -> Room {
         let server = self.server;
         let begun = Instant::now();
-        let mut room = Room::Nothing;
-        while server.lazyfree.pending() > 0 && start.elapsed() < most {
-            if excess(server) == 0 {
-                room = Room::Enough;
-                break;
-            }
-            std::thread::sleep(most.min(Duration::from_millis(1)));
-        }
+        // Where it is too far away, there is none.
+        let deadline = start.checked_add(most);
+        let room = match server.lazyfree.wait(deadline, || excess(server) == 0) {
+            true => Room::Enough,
+            false => Room::Nothing,
+        };
         let took = begun.elapsed();
         server
             .latency

@@ -302,7 +302,7 @@ fn run(c: &mut Ctx<'_>, args: &mut Args<'_>, row: &'static Row) {
         None
     };
     let before = c.db.begin_effects(row, args);
-    let mut result = crash::run(c, args, row);
+    let mut result = crash::run_part(c, args, row);
     c.db.remove_stale_before(row);
     c.db.end_effects(args, before);
     tracking::after(&mut c.db, c.session, row, args);

@@ -17,10 +17,16 @@ use crate::server::Server;
 use crate::server::acl::Acl;
 use crate::server::client::Address;
 use crate::server::config::{Config, id};
+use crate::server::threads;
 use crate::{log_verbose, log_warning, sys};
 
 /// How long accepting rests after it failed for want of file descriptors or memory.
 const REST: Duration = Duration::from_millis(50);
+
+/// The name of the threads that accept, and their stack in bytes.
+const NAME: &str = "listener";
+/// See [`NAME`].
+const STACK: usize = 128 << 10;
 
 const DENIED: &str = "-DENIED Redis is running in protected mode because protected mode is enabled and no password \
 is set for the default user. In this mode connections are only accepted from the loopback interface. If you want to \
@@ -177,7 +183,9 @@ impl Listeners {
         let body = move || {
             server.loading.wait_until_open();
             while !closed.load(Ordering::Acquire) {
-                match socket.accept() {
+                let accepted = socket.accept();
+                threads::fall_over(NAME);
+                match accepted {
                     Ok((stream, address)) => welcome(&server, &pool, stream, address),
                     Err(_) if closed.load(Ordering::Acquire) => return,
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -192,11 +200,7 @@ impl Listeners {
                 }
             }
         };
-        let thread = std::thread::Builder::new()
-            .name("listener".into())
-            .stack_size(128 << 10);
-        thread
-            .spawn(body)
+        threads::essential(NAME, STACK, body)
             .map_err(|error| format!("Cannot start a listener thread: {error}"))?;
         Ok(listener)
     }

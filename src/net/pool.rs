@@ -95,6 +95,7 @@ impl Pool {
 
     /// A worker's life.
     fn work(self: Arc<Self>) {
+        let _watched = crate::sys::watch_thread();
         let slot = Arc::new(Slot::default());
         while let Some(connection) = self.next(&slot) {
             let (server, client) = (connection.server().clone(), connection.client().clone());

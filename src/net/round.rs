@@ -19,7 +19,8 @@ use std::time::{Duration, Instant};
 use super::connection::{Connection, Turn};
 use super::pool::Pool;
 use crate::command::dispatch::Place;
-use crate::sys::PollSet;
+use crate::server::threads;
+use crate::sys::{PollSet, watch_thread};
 
 /// A round ends after this long without a request.
 const SILENCE: Duration = Duration::from_millis(1);
@@ -37,6 +38,8 @@ const SPLIT_ABOVE: u64 = 50;
 const JOIN_BELOW: u64 = 10;
 /// Windows between two changes, at first; doubled when a split turns out to be needless.
 const REST: u32 = 4;
+/// Stack of a thread, which carries out commands, in bytes.
+const STACK: usize = 2 << 20;
 
 /// The threads of the round.
 pub struct Rounds {
@@ -75,8 +78,8 @@ impl Rounds {
         });
         for number in 0..threads {
             let all = rounds.clone();
-            let thread = std::thread::Builder::new().name(format!("round-{number}"));
-            thread.spawn(move || Members::new(&all, number).run())?;
+            let name = format!("round-{number}");
+            threads::essential(&name, STACK, move || Members::new(&all, number).run())?;
         }
         pool.connect(rounds.clone());
         Ok(rounds)
@@ -175,6 +178,7 @@ impl<'r> Members<'r> {
 
     /// The thread's life.
     fn run(mut self) {
+        let _watched = watch_thread();
         let mut passes = 0u32;
         loop {
             self.take_in();

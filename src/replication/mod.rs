@@ -27,6 +27,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// The life of the thread.
 pub fn run(server: Arc<Server>) {
+    let _watched = crate::sys::watch_thread();
     while !server.is_stopping() {
         let (generation, primary) = role(&server);
         match primary {

@@ -19,7 +19,7 @@ use crate::server::Server;
 use crate::server::client::CLOSE_ASAP;
 use crate::server::config::{id, replication};
 use crate::server::log::{Batch, Followed};
-use crate::server::logger;
+use crate::server::{logger, threads};
 use crate::util::num::IntBuf;
 use crate::{log_warning, sys};
 
@@ -91,6 +91,7 @@ impl Feeder<'_> {
         let mut read = self.line.input().len();
         loop {
             self.server.testing.stand_still();
+            threads::fall_over("link");
             while read > 0 {
                 loop {
                     self.server.replication.turns.begin();

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use super::Server;
 use super::config::id;
 use super::log::{Log, Position};
+use super::threads;
 use crate::log_warning;
 use crate::persist::aof::files::{Files, State};
 use crate::util::clock::steady_ms;
@@ -177,7 +178,7 @@ impl Aof {
             }
             state.busy = true;
             drop(state);
-            let end = self.work(server, true);
+            let end = self.work_whole(server, true);
             self.finish(server, end, true);
             state = self.progress();
             if end.is_none() {
@@ -267,7 +268,7 @@ impl Aof {
         }
         state.busy = true;
         drop(state);
-        let end = self.work(server, true);
+        let end = self.work_whole(server, true);
         self.finish(server, end, true);
     }
 
@@ -304,7 +305,7 @@ impl Aof {
             state.busy = true;
             drop(state);
             let sync = unsynced && self.is_sync_due(server);
-            let end = self.work(server, sync);
+            let end = self.work_whole(server, sync);
             self.finish(server, end, sync);
             if self.failed.load(Ordering::Relaxed) {
                 // The next try is in a second.
@@ -325,6 +326,12 @@ impl Aof {
         }
     }
 
+    /// As [`Aof::work`]. What a panic in there leaves of the file and of what is to be written nobody
+    /// could go on with, and who waits for it would wait for ever, so it ends the process.
+    fn work_whole(&self, server: &Server, sync: bool) -> Option<Position> {
+        threads::whole(threads::WRITER, || self.work(server, sync))
+    }
+
     /// Writes what the log holds, and syncs it if asked to. Returns the offset up to which it has
     /// done so, unless it failed.
     fn work(&self, server: &Server, sync: bool) -> Option<Position> {
@@ -334,6 +341,7 @@ impl Aof {
         }
         let mut output = self.output();
         let output = &mut *output;
+        threads::fall_over(threads::WRITER);
         let result = self.write_out(&server.log, output).and_then(|end| {
             note_write(server, std::mem::take(&mut output.writing));
             if sync {

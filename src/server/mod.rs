@@ -30,7 +30,9 @@ pub mod slowlog;
 pub mod stats;
 pub mod syslog;
 pub mod targets;
+pub mod threads;
 pub mod tracking;
+pub mod watchdog;
 pub mod watching;
 
 use std::path::PathBuf;
@@ -64,6 +66,7 @@ use slowlog::Slowlog;
 use stats::Stats;
 use targets::Targets;
 use tracking::Tracking;
+use watchdog::Watchdog;
 use watching::Watching;
 
 /// The Redis version whose behaviour the server offers, as `INFO` and `HELLO` report it.
@@ -99,6 +102,8 @@ pub struct Server {
     pub eviction: Eviction,
     /// The process as the system sees it.
     pub process: Process,
+    /// Tells the log of commands that take long.
+    pub watchdog: Watchdog,
     /// Frees large values in the background.
     pub lazyfree: LazyFree,
     /// What has happened to the data set.
@@ -238,6 +243,7 @@ impl Server {
             pause: Pause::default(),
             eviction: Eviction::default(),
             process: Process::default(),
+            watchdog: Watchdog::default(),
             lazyfree: LazyFree::default(),
             log: Log::default(),
             replication: Replication::default(),

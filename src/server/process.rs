@@ -5,12 +5,18 @@
 //! `NOTIFY_SOCKET`, which gets lines such as `READY=1`; upstart waits until the process stops
 //! itself. <https://www.freedesktop.org/software/systemd/man/latest/sd_notify.html>
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::Command;
 use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use super::Server;
 use super::config::process::{
@@ -38,6 +44,59 @@ pub enum Supervisor {
 
 /// Who does, once that is known.
 static SUPERVISOR: OnceLock<Supervisor> = OnceLock::new();
+
+/// In the environment of a run that is to begin later: after how many milliseconds.
+const LATER: &str = "STDIS_START_AFTER_MS";
+
+/// How the process was started.
+struct Start {
+    program: PathBuf,
+    arguments: Vec<OsString>,
+    dir: PathBuf,
+}
+
+static START: OnceLock<Start> = OnceLock::new();
+
+/// Remembers how the process was started; before the working directory changes.
+pub fn note_start(arguments: &[OsString]) {
+    if let (Ok(program), Ok(dir)) = (std::env::current_exe(), std::env::current_dir()) {
+        let _ = START.set(Start {
+            program,
+            arguments: arguments.to_vec(),
+            dir,
+        });
+    }
+    let later = std::env::var(LATER).ok().and_then(|text| text.parse().ok());
+    std::thread::sleep(Duration::from_millis(later.unwrap_or(0)));
+}
+
+/// Whether the program can still be started; if not, the log is told.
+pub fn can_start_again() -> bool {
+    let Some(start) = START.get() else {
+        return false;
+    };
+    let may_run = |data: fs::Metadata| data.is_file() && data.permissions().mode() & 0o111 != 0;
+    let can = fs::metadata(&start.program).is_ok_and(may_run);
+    if !can {
+        let program = start.program.display();
+        log_warning!("Can't restart: this process has no permissions to execute {program}");
+    }
+    can
+}
+
+/// Puts another run of the program in the place of this one, which begins after a delay. Comes back only
+/// if that fails.
+pub fn start_again(delay: Duration) -> io::Error {
+    let Some(start) = START.get() else {
+        return io::ErrorKind::NotFound.into();
+    };
+    // The new run waits: everything that this one has open is closed by then.
+    Command::new(&start.program)
+        .args(&start.arguments)
+        .current_dir(&start.dir)
+        .env(LATER, delay.as_millis().to_string())
+        .exec()
+}
 
 /// What there is to remember about the process.
 #[derive(Default)]

@@ -15,6 +15,7 @@ use super::Server;
 use super::aof::Setup;
 use super::config::id;
 use super::saving::{self, Kind, NotSaved, Speed};
+use super::threads;
 use crate::persist::aof::files::State;
 use crate::persist::rdb::file::{Options, Target};
 use crate::store::Locks;
@@ -90,7 +91,9 @@ fn no_files() -> NotSaved {
 fn run(server: &Server, plan: Plan) {
     let ending = saving::Ending::of(&server.saving);
     let start = now_ms();
-    let result = write_base(server, &plan).and_then(|()| finish(server, &plan));
+    let written = saving::attempt("rewrite", || write_base(server, &plan));
+    // The files are exchanged as a whole, or it is found out at the next start how far that has come.
+    let result = written.and_then(|()| threads::whole("rewrite", || finish(server, &plan)));
     let copied = server.saving.copied();
     let seconds = (now_ms() - start) / 1000;
     match result {

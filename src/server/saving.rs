@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use super::config::value::SavePoint;
 use super::config::{id, table};
 use super::replication::History;
-use super::{REDIS_VERSION, Server, aof};
+use super::{REDIS_VERSION, Server, aof, threads};
 use crate::persist::aof::rewrite;
 use crate::persist::crc64;
 use crate::persist::rdb::encode::{self, Access, Encoder};
@@ -431,7 +431,7 @@ pub(super) fn save_in_background_and(
         let server = &*shared;
         let _ending = Ending(&server.saving);
         let start = now_ms();
-        let result = write_file(server, speed, at_instant);
+        let result = attempt("bgsave", || write_file(server, speed, at_instant));
         let copied = server.saving.copied();
         let seconds = (now_ms() - start) / 1000;
         let saved = result.is_ok();
@@ -459,10 +459,19 @@ pub(super) fn save_in_background_and(
     Ok(())
 }
 
+/// Does what a thread that saves is about, for which a panic is a failure like any other: whoever waits
+/// for it is told, and it is tried again.
+pub(super) fn attempt<T>(
+    name: &str,
+    body: impl FnOnce() -> Result<T, NotSaved>,
+) -> Result<T, NotSaved> {
+    let panicked = || Err(NotSaved::Failed("a panic".to_owned()));
+    threads::attempt(name, body).unwrap_or_else(panicked)
+}
+
 /// Starts a thread that saves.
 pub(super) fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    let thread = std::thread::Builder::new().name(name.into());
-    thread.stack_size(512 << 10).spawn(body).map(drop)
+    threads::expendable(name, 512 << 10, body, || ())
 }
 
 /// Tells the log why a file could not be written.
@@ -626,6 +635,7 @@ pub(super) fn send_snapshot<R>(
     let done = (output.write)(&head).map_err(Stopped::Failed);
     let done = done.and_then(|()| {
         let mut sink = |db: usize, chunk: &[u8]| {
+            threads::fall_over("save");
             output.take(db, chunk)?;
             delay(server, &output.handle);
             Ok(())

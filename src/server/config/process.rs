@@ -4,8 +4,8 @@
 use super::disk::DISK;
 use super::replication::REPLICATION;
 use super::stock::{LATER, STOCK};
-use super::table::{IMMUTABLE, MULTI_ARG, MUTABLE, options};
-use super::value::{Kind, Names};
+use super::table::{HIDDEN, IMMUTABLE, MULTI_ARG, MUTABLE, int, options};
+use super::value::{INT_MAX, Kind, Names};
 
 const OOM_SCORE_ADJ: Names = &[
     ("no", OOM_NO),
@@ -115,6 +115,8 @@ options! {
     OOM_SCORE_ADJ_VALUES = "oom-score-adj-values", Kind::OomScores, "0 200 800", MULTI_ARG, "Scores of a primary, a replica and a child (there are no children)";
     DISABLE_THP = "disable-thp", Kind::Bool, "yes", IMMUTABLE, "Use no huge pages where the system always would";
     CRASH_LOG_ENABLED = "crash-log-enabled", Kind::Bool, "yes", MUTABLE, "Log a report when a fault ends the process";
+    USE_EXIT_ON_PANIC = "use-exit-on-panic", Kind::Bool, "no", HIDDEN, "Exit rather than abort when a thread has panicked that the server cannot do without";
+    WATCHDOG_PERIOD = "watchdog-period", int(0, INT_MAX), "0", HIDDEN, "Milliseconds after which the log is told what a command is doing, 0 for never";
 }
 
 #[cfg(test)]

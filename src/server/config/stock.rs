@@ -70,9 +70,7 @@ options! {
     ALWAYS_SHOW_LOGO = "always-show-logo", Kind::Bool, "no", IMMUTABLE, "There is no logo";
     LOCALE_COLLATE = "locale-collate", Kind::Text, "", MUTABLE, "Texts are compared by their bytes";
     CRASH_MEMCHECK_ENABLED = "crash-memcheck-enabled", Kind::Bool, "yes", MUTABLE, "There is no memory check after a crash";
-    USE_EXIT_ON_PANIC = "use-exit-on-panic", Kind::Bool, "no", HIDDEN, "A panic ends one session only";
     LOADING_PROCESS_EVENTS_INTERVAL_BYTES = "loading-process-events-interval-bytes", int(1024, INT_MAX), "2097152", HIDDEN, "Clients are answered at any time while loading";
-    WATCHDOG_PERIOD = "watchdog-period", int(0, INT_MAX), "0", HIDDEN, "There is no watchdog";
     SERVER_CPULIST = "server_cpulist", Kind::Text, "", IMMUTABLE, "Threads are not pinned to processors";
     BIO_CPULIST = "bio_cpulist", Kind::Text, "", IMMUTABLE, "Threads are not pinned to processors";
     AOF_REWRITE_CPULIST = "aof_rewrite_cpulist", Kind::Text, "", IMMUTABLE, "Threads are not pinned to processors";

@@ -380,7 +380,7 @@ fn start_sending(server: &Arc<Server>, wants: Wants) -> Result<(), NotSaved> {
         let server = &*shared;
         let _ending = Ending::of(&server.saving);
         let them = RefCell::new(Vec::new());
-        let sent = send(server, wants, &them);
+        let sent = saving::attempt("copy", || send(server, wants, &them));
         *copies(server).current() = None;
         match sent {
             Ok(()) => log_notice!("Background RDB transfer terminated with success"),

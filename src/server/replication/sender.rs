@@ -19,6 +19,7 @@ use crate::server::Server;
 use crate::server::client::CLOSE_ASAP;
 use crate::server::eviction::Counted;
 use crate::server::log::stream::Cursor;
+use crate::server::threads;
 use crate::sys;
 use crate::util::clock::steady_ms;
 use crate::{log_notice, log_warning};
@@ -38,22 +39,25 @@ const KEEP_ALIVE: Duration = Duration::from_secs(1);
 /// There is none to be had.
 pub(super) fn start(server: &Arc<Server>, replica: &Arc<Replica>) -> io::Result<()> {
     let name = format!("replica-{}", replica.client.id);
-    let thread = std::thread::Builder::new().name(name).stack_size(STACK);
     let (server, replica) = (server.clone(), replica.clone());
+    let of = (server.clone(), replica.clone());
     let body = move || {
         let sender = Sender {
             server: &server,
             replica: &replica,
         };
-        // However it ends, the replica is to go: its session sees the end of its connection.
         let _ = sender.run();
+    };
+    // However it ends, the replica is to go: its session sees the end of its connection.
+    let after = move || {
+        let (server, replica) = of;
         let _ = sys::shutdown(&replica.client.socket);
         server
             .replication
             .replicas
             .remove(&server, replica.client.id);
     };
-    thread.spawn(body).map(drop)
+    threads::expendable(&name, STACK, body, after)
 }
 
 /// What is next for a replica.
@@ -77,6 +81,7 @@ impl Sender<'_> {
     fn run(&self) -> io::Result<()> {
         while let Some(next) = self.next() {
             self.server.testing.stand_still();
+            threads::fall_over("replica");
             match next {
                 Next::Bytes(bytes) => self.send(&bytes)?,
                 Next::Piece(piece) => {
@@ -189,6 +194,7 @@ impl Sender<'_> {
                 continue;
             }
             counted.set(buffer.capacity());
+            threads::fall_over("replica");
             self.send(&buffer)?;
             // A replica that has much to catch up with gets it at once.
             if buffer.len() < SLICE {
