@@ -102,7 +102,8 @@ fn without_eviction_what_takes_memory_is_refused() {
     let s = Server::start();
     let mut c = s.client();
     fill(&mut c, "k", 10, 100, &[]);
-    limit(&s, -1000);
+    // By more than a client takes that is about to go.
+    limit(&s, -(128 << 10));
     for line in [
         "SET a b",
         "LPUSH a b",
