@@ -174,6 +174,13 @@ mod c {
         pub fn bind(fd: c_int, addr: *const c_void, len: c_uint) -> c_int;
         pub fn connect(fd: c_int, addr: *const c_void, len: c_uint) -> c_int;
         pub safe fn listen(fd: c_int, backlog: c_int) -> c_int;
+        pub fn getsockopt(
+            fd: c_int,
+            level: c_int,
+            name: c_int,
+            value: *mut c_void,
+            len: *mut c_uint,
+        ) -> c_int;
         pub fn setsockopt(
             fd: c_int,
             level: c_int,
@@ -1115,6 +1122,7 @@ const IPPROTO_TCP: c_int = 6;
 const TCP_KEEPIDLE: c_int = 4;
 const TCP_KEEPINTVL: c_int = 5;
 const TCP_KEEPCNT: c_int = 6;
+const TCP_INFO: c_int = 11;
 const IPPROTO_IPV6: c_int = 41;
 const IPV6_V6ONLY: c_int = 26;
 const EINPROGRESS: i32 = 115;
@@ -1400,6 +1408,35 @@ fn queued(fd: impl AsFd, request: c_ulong) -> io::Result<usize> {
 /// The bytes that have arrived and are not read yet.
 pub fn pending_input(fd: impl AsFd) -> io::Result<usize> {
     queued(fd, FIONREAD)
+}
+
+/// Where `struct tcp_info` has the number of bytes received, and its size up to the end of that.
+const TCPI_BYTES_RECEIVED: usize = 128;
+const TCPI_LEN: usize = TCPI_BYTES_RECEIVED + 8;
+
+/// All bytes that have arrived since a TCP connection was made, read or not; once its end has
+/// arrived, one more.
+///
+/// # Errors
+/// It is no TCP connection, or the kernel is older than 4.1.
+pub fn received(fd: impl AsFd) -> io::Result<u64> {
+    let mut info = [0u64; TCPI_LEN / 8];
+    let mut len = TCPI_LEN as c_uint;
+    // SAFETY: the kernel writes at most `len` bytes to `info`, which has as many, and the number of
+    // those written to `len`; both are live locals.
+    check(unsafe {
+        c::getsockopt(
+            fd.as_fd().as_raw_fd(),
+            IPPROTO_TCP,
+            TCP_INFO,
+            info.as_mut_ptr().cast(),
+            &raw mut len,
+        )
+    })?;
+    match len as usize {
+        TCPI_LEN => Ok(info[TCPI_BYTES_RECEIVED / 8]),
+        _ => Err(io::ErrorKind::Unsupported.into()),
+    }
 }
 
 /// The bytes sent but not acknowledged by the peer yet (on a Unix socket: not
@@ -1973,20 +2010,26 @@ mod tests {
     }
 
     fn option(fd: impl AsFd, level: c_int, name: c_int) -> c_int {
-        unsafe extern "C" {
-            fn getsockopt(
-                fd: c_int,
-                level: c_int,
-                name: c_int,
-                value: *mut c_int,
-                len: *mut c_uint,
-            ) -> c_int;
-        }
-        let (mut value, mut len) = (0, mem::size_of::<c_int>() as c_uint);
-        let fd = fd.as_fd().as_raw_fd();
+        let (mut value, mut len): (c_int, _) = (0, mem::size_of::<c_int>() as c_uint);
+        let (fd, at) = (fd.as_fd().as_raw_fd(), (&raw mut value).cast());
         // SAFETY: the kernel stores one int and its length, both in locals.
-        check(unsafe { getsockopt(fd, level, name, &mut value, &mut len) }).unwrap();
+        check(unsafe { c::getsockopt(fd, level, name, at, &mut len) }).unwrap();
         value
+    }
+
+    #[test]
+    fn what_has_been_received_counts_whether_it_is_read_or_not() {
+        let (mut client, mut server) = pair();
+        assert_eq!(received(&server).unwrap(), 0);
+        client.write_all(&[7; 5000]).unwrap();
+        assert_eq!(received(&server).unwrap(), 5000);
+        server.read_exact(&mut [0; 4000]).unwrap();
+        assert_eq!(received(&server).unwrap(), 5000);
+        assert_eq!(pending_input(&server).unwrap(), 1000);
+        drop(client);
+        assert_eq!(received(&server).unwrap(), 5001);
+        let (one, _other) = UnixStream::pair().unwrap();
+        assert!(received(&one).is_err());
     }
 
     #[test]

@@ -6,13 +6,13 @@
 
 use std::sync::Arc;
 
-use super::client_list;
 use super::error::{Error, SYNTAX};
 use super::help::{help, wrong_subcommand};
 use super::options::{int, int_or, is};
 use super::session::Replies;
 use super::spec::*;
 use super::{Args, Ctx, Outcome, tracking};
+use super::{client_eviction, client_list};
 use crate::server::acl::{Acl, User};
 use crate::server::blocking::End;
 use crate::server::client::{
@@ -333,13 +333,17 @@ fn client_id(c: &mut Ctx<'_>, _: &mut Args<'_>) -> Outcome {
 /// `CLIENT INFO`
 fn client_info(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
     let mut text = Vec::new();
-    client_list::line(&mut text, &c.session.client, now_ms(), Some(args.bytes()));
+    client_list::line(&mut text, &c.session.client, now_ms(), Some(args));
     c.out.verbatim("txt", &text);
     Ok(())
 }
 
 /// `CLIENT LIST [TYPE type | ID id ...]`
 fn client_list(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
+    if !client_eviction::before_looking(c) {
+        // It looks again elsewhere.
+        return Ok(());
+    }
     let clients = &c.server.clients;
     let listed = match args.len() {
         2 => clients.all(),
@@ -357,11 +361,11 @@ fn client_list(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
         }
         _ => return Err(SYNTAX),
     };
-    let (now, own) = (now_ms(), args.bytes());
+    let (now, args) = (now_ms(), &*args);
     let mut text = Vec::new();
     for client in &listed {
         let asks = Arc::ptr_eq(client, &c.session.client);
-        client_list::line(&mut text, client, now, asks.then_some(own));
+        client_list::line(&mut text, client, now, asks.then_some(args));
     }
     c.out.verbatim("txt", &text);
     Ok(())

@@ -6,16 +6,16 @@ use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::table;
+use super::{Args, table};
 use crate::server::client::Client;
 use crate::server::pubsub::Kind;
 use crate::util::clock::now_ms;
 
-/// Appends the line of a client, with its line end. `now` is in unix milliseconds; `argv` the bytes
-/// of the arguments of the command that asks, when the client is the one that sent it.
-pub fn line(text: &mut Vec<u8>, client: &Client, now: i64, argv: Option<usize>) {
+/// Appends the line of a client, with its line end. `now` is in unix milliseconds; `asks` the command
+/// that asks, when the client is the one that sent it.
+pub fn line(text: &mut Vec<u8>, client: &Client, now: i64, asks: Option<&Args<'_>>) {
     // Writing to a vector does not fail.
-    let _ = write_line(text, client, now, argv);
+    let _ = write_line(text, client, now, asks);
 }
 
 /// The line of a client for the log, without its end.
@@ -29,8 +29,11 @@ fn write_line(
     text: &mut Vec<u8>,
     client: &Client,
     now: i64,
-    argv: Option<usize>,
+    asks: Option<&Args<'_>>,
 ) -> io::Result<()> {
+    // Its arguments count while it is carried out, and a pointer to each.
+    let argv = asks.map(Args::bytes);
+    let asking = asks.map_or(0, |args| args.bytes() + args.len() * size_of::<usize>());
     let (names, outbox) = (client.names(), &client.outbox);
     let (peer, local) = (&client.address.peer, &client.address.local);
     write!(
@@ -58,14 +61,14 @@ fn write_line(
         text,
         " qbuf={} qbuf-free={} argv-mem={} multi-mem={} rbs={} rbp={} obl=0 oll={} omem={} tot-mem={}",
         client.query_used.load(Relaxed),
-        client.query_free.load(Relaxed),
+        client.query_free(),
         argv.unwrap_or_else(|| client.argv.load(Relaxed)),
         client.multi_memory.load(Relaxed),
         client.reply_room.load(Relaxed),
         client.reply_peak.load(Relaxed),
         outbox.chunks(),
         client.output_memory(),
-        client.memory()
+        client.claim() + asking
     )?;
     let command = match client.last_command.load(Relaxed) {
         0 => "NULL",

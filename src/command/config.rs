@@ -119,6 +119,10 @@ fn config_set(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
         apply(server, option, in_transaction)
     });
     result.map_err(|error| Error::raw(error.as_bytes().to_vec()))?;
+    // What a transaction has locked may be what they are at who have to go.
+    if !in_transaction {
+        client_eviction::enforce(server, &c.session.client);
+    }
     c.out.ok();
     Ok(())
 }

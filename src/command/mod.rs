@@ -160,6 +160,13 @@ impl Pace {
         self.elsewhere.set(slow);
         slow
     }
+
+    /// Whether the command, which is about to wait for other clients, must not do so here, as
+    /// [`Pace::too_slow`]: the thread may be theirs too.
+    pub fn must_not_wait(&self) -> bool {
+        self.elsewhere.set(self.shared);
+        self.shared
+    }
 }
 
 /// Carries a command out: writes its reply, or returns the error that replaces whatever it had

@@ -101,7 +101,7 @@ fn replicaof(c: &mut Ctx<'_>, args: &mut Args<'_>) -> Outcome {
 /// The client as `CLIENT LIST` shows it, for the log.
 pub(super) fn describe(c: &Ctx<'_>, args: &Args<'_>) -> String {
     let mut line = Vec::new();
-    client_list::line(&mut line, &c.session.client, now_ms(), Some(args.bytes()));
+    client_list::line(&mut line, &c.session.client, now_ms(), Some(args));
     String::from_utf8_lossy(line.trim_ascii_end()).into_owned()
 }
 

@@ -86,6 +86,8 @@ pub(super) const NOT_INSIDE: Error = Error::new("ERR Command not allowed inside 
 #[derive(Default)]
 pub struct Transaction {
     queue: Vec<(OwnedArgs, &'static Row)>,
+    /// Bytes of the arguments in it.
+    held: usize,
     /// Whether a command could not be queued.
     aborted: bool,
     /// The flags of all of them together.
@@ -143,7 +145,13 @@ pub(super) fn queue(session: &mut Session, row: &'static Row, args: &Args<'_>) {
     transaction.while_stale &= row.spec.flags.has(STALE);
     // One that is to be discarded needs no more memory.
     if !transaction.aborted && !session.client.has(DIRTY_CAS) {
-        transaction.queue.push((args.to_owned(), row));
+        let owned = args.to_owned();
+        transaction.held += owned.memory();
+        transaction.queue.push((owned, row));
+        let list = transaction.queue.capacity() * size_of::<(OwnedArgs, &Row)>();
+        let memory = &session.client.queue_memory;
+        let held = transaction.held + list;
+        memory.store(held, std::sync::atomic::Ordering::Relaxed);
         // What Redis counts: the bytes of the arguments and a pointer to each.
         let bytes = args.bytes() + args.len() * size_of::<usize>();
         let memory = &session.client.multi_memory;
@@ -186,6 +194,8 @@ fn show_finished(session: &Session) {
     let multi = &session.client.multi;
     multi.store(-1, std::sync::atomic::Ordering::Relaxed);
     let memory = &session.client.multi_memory;
+    memory.store(0, std::sync::atomic::Ordering::Relaxed);
+    let memory = &session.client.queue_memory;
     memory.store(0, std::sync::atomic::Ordering::Relaxed);
 }
 

@@ -15,7 +15,7 @@ use crate::command::session::{Clock, Session};
 use crate::command::{client_eviction, client_list, crash, table};
 use crate::resp::{Limits, Parsed, Parser, Reply};
 use crate::server::Server;
-use crate::server::client::{CLOSE_ASAP, Client, Socket};
+use crate::server::client::{CLOSE_ASAP, Client, NOT_AWAITED, Socket};
 use crate::server::config::id;
 use crate::server::mail;
 use crate::{log_verbose, log_warning, sys};
@@ -147,6 +147,8 @@ pub struct Connection {
     /// Bytes of requests that did not arrive in one piece, and how many of them are done with.
     carry: Vec<u8>,
     carried: usize,
+    /// Bytes that have been read since the client connected.
+    received: u64,
     parser: Parser,
     out: Reply,
     /// The most bytes that the replies of one batch have had lately, and since when that is,
@@ -179,6 +181,7 @@ impl Connection {
             reader: None,
             carry: Vec::new(),
             carried: 0,
+            received: 0,
             parser: Parser::new(),
             out: Reply::new(),
             peak: 0,
@@ -289,8 +292,12 @@ impl Connection {
         if !self.parked {
             self.show_replies();
         }
-        if client_eviction::is_on(&self.server) {
-            client_eviction::changed(&self.server, &self.session.client);
+        self.count_memory();
+        // Behind all that others are to see of this turn. One that is to go on elsewhere, or to end the
+        // connection, is not over.
+        if turn == Turn::Served {
+            let served = &self.session.client.served;
+            served.store(self.received, Ordering::Release);
         }
         turn
     }
@@ -312,6 +319,7 @@ impl Connection {
         self.out.clear(0);
         self.show_input();
         self.show_replies();
+        self.count_memory();
         // An error shows at the next read.
         let _ = sys::wait_readable(&self.session.client.socket, -1);
     }
@@ -325,7 +333,9 @@ impl Connection {
             self.server.tracking.disable(client);
             self.server.pubsub.forget(client);
             if !client.outbox.finish() {
-                // The writer ends the connection, and until then the client is there to be seen.
+                // The writer ends the connection, and until then the client is there to be seen, but
+                // nobody reads what it sends.
+                client.served.store(NOT_AWAITED, Ordering::Release);
                 return;
             }
             // Input that nobody read would turn the close into a reset, which may overtake the
@@ -364,8 +374,14 @@ impl Connection {
                 let before = bulk.len();
                 // No more than has arrived, so that a slow client is seen to be sending.
                 let here = sys::pending_input(socket).unwrap_or(1).clamp(1, rest);
+                if bulk.capacity() - before < here {
+                    // Left to the read, it would become more than the argument is to have.
+                    bulk.reserve_exact(rest.min(before.max(here)));
+                }
                 let result = reader.take(here as u64).read_to_end(bulk);
-                let read = bulk.len() - before;
+                // More may have come meanwhile, which went into the buffer.
+                let read = bulk.len() - before + reader.buffer().len();
+                self.note_announced();
                 if read > 0 { Ok(read) } else { result }
             }
             None => reader.fill_buf().map(<[u8]>::len),
@@ -375,6 +391,7 @@ impl Connection {
                 let before = self.last_active;
                 self.session.clock = Clock::now();
                 self.last_active = self.session.clock.started();
+                self.received += read as u64;
                 self.session.tally.totals.input_bytes += read as u64;
                 self.prepare_replies();
                 self.show_input();
@@ -511,6 +528,7 @@ impl Connection {
         }
         self.parser.reset();
         if carried {
+            self.note_announced();
             self.carried += used;
             if self.carried == self.carry.len() {
                 self.carry.clear();
@@ -526,8 +544,15 @@ impl Connection {
         if self.session.close {
             return Ok(false);
         }
-        if self.out.len() >= FLUSH_AT && self.is_to_flush() && !self.flush() {
-            return Err(Turn::Closed);
+        if self.out.len() >= FLUSH_AT && self.is_to_flush() {
+            if !self.flush() {
+                return Err(Turn::Closed);
+            }
+            // However much a batch asks for, the client goes when that is too much.
+            self.count_memory();
+            if self.session.client.has(CLOSE_ASAP) {
+                return Err(Turn::Closed);
+            }
         }
         Ok(true)
     }
@@ -545,6 +570,7 @@ impl Connection {
             return Err(Turn::Closed);
         }
         self.show_replies();
+        self.count_memory();
         self.end_wait()
     }
 
@@ -575,8 +601,22 @@ impl Connection {
             self.carried = 0;
         }
         let rest = reader.buffer().len();
-        self.carry.extend_from_slice(reader.buffer());
-        reader.consume(rest);
+        if self.carry.is_empty() && rest == 0 {
+            return;
+        }
+        // What has come of a large argument is in its own buffer.
+        let taken = self.parser.let_go();
+        if self.carry.is_empty() {
+            let buffer = reader.buffer();
+            self.carry.extend_from_slice(&buffer[..taken.start]);
+            self.carry.extend_from_slice(&buffer[taken.end..]);
+            reader.consume(rest);
+        } else if !taken.is_empty() {
+            // All that has been read is in there already.
+            self.carry.drain(taken);
+            self.carry.shrink_to_fit();
+        }
+        self.note_announced();
     }
 
     /// Tells those who listen to the prefixes of changed keys; what is for the client itself goes
@@ -751,6 +791,13 @@ impl Connection {
         true
     }
 
+    /// What the client takes has changed, and counts where that is limited.
+    fn count_memory(&self) {
+        if client_eviction::is_on(&self.server) {
+            client_eviction::changed(&self.server, &self.session.client);
+        }
+    }
+
     /// Shows other clients how much there is of input: before replies are sent, so that who has one
     /// finds nothing left of its request.
     fn show_input(&self) {
@@ -760,13 +807,19 @@ impl Connection {
         let carried = (self.carry.len() - self.carried).saturating_sub(self.parser.position());
         let used = buffered + carried + self.parser.filling();
         let room = self.carry.capacity() + self.parser.memory() + self.parser.spans_memory();
-        let room = room + buffer.map_or(0, |_| READ_BUFFER);
         let client = &self.session.client;
+        let announced = client.announced.load(Ordering::Relaxed);
+        let room = room + buffer.map_or(0, |_| READ_BUFFER) + announced;
         client.query_used.store(used, Ordering::Relaxed);
-        client
-            .query_free
-            .store(room.saturating_sub(used), Ordering::Relaxed);
+        client.query_room.store(room, Ordering::Relaxed);
         client.argv.store(self.parser.finished(), Ordering::Relaxed);
+    }
+
+    /// Notes how much is still to come of a large argument that has no room yet: where one begins, has
+    /// more room, and is complete.
+    fn note_announced(&self) {
+        let announced = &self.session.client.announced;
+        announced.store(self.parser.announced(), Ordering::Relaxed);
     }
 
     /// Shows other clients the state of the reply buffer, once it has been sent, and when that was.

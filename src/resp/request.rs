@@ -9,6 +9,8 @@
 //!
 //! Limits and error texts are those of Redis 7's `networking.c`.
 
+use std::ops::Range;
+
 use crate::util::{num, quoting};
 
 /// Longest inline request, and longest count line (`*…`, `$…`) without its line end.
@@ -321,6 +323,8 @@ pub struct Parser {
     filled: usize,
     /// Whether large arguments stay in the slice like all others.
     contiguous: bool,
+    /// Where in the slice the large bulk string begins that is being read.
+    filled_from: usize,
     /// Bytes of the arguments of this request that are complete.
     finished: usize,
 }
@@ -444,6 +448,26 @@ impl Parser {
         last.map_or(0, Vec::len)
     }
 
+    /// Which part of the slice is no longer needed: a large bulk string that is being read has its bytes
+    /// in its own buffer. The next slice is to be without them.
+    pub fn let_go(&mut self) -> Range<usize> {
+        if !self.filling {
+            return 0..0;
+        }
+        let taken = self.filled_from..self.position;
+        self.position = self.filled_from;
+        taken
+    }
+
+    /// Bytes of the large bulk string that is being read for which there is no room yet.
+    pub fn announced(&self) -> usize {
+        if !self.filling {
+            return 0;
+        }
+        let room = self.big.last().map_or(0, Vec::capacity);
+        self.bulk.map_or(0, |wanted| wanted.saturating_sub(room))
+    }
+
     /// Bytes of the current request that are held outside of the slice.
     pub fn arrived(&self) -> usize {
         self.big.iter().map(Vec::len).sum()
@@ -532,12 +556,18 @@ impl Parser {
             self.big.push(std::mem::take(&mut self.spare));
             self.filling = true;
             self.filled = length;
+            self.filled_from = self.position;
         }
         let Some(buffer) = self.big.last_mut() else {
             return false;
         };
         let here = &input[self.position..];
-        let taken = here.len().min(length - buffer.len());
+        let rest = length - buffer.len();
+        let taken = here.len().min(rest);
+        if buffer.capacity() - buffer.len() < taken {
+            // As in `big_bulk`.
+            buffer.reserve_exact(rest.min(buffer.len().max(taken)));
+        }
         buffer.extend_from_slice(&here[..taken]);
         self.position += taken;
         if buffer.len() < length || here.len() < taken + 2 {
@@ -816,6 +846,28 @@ mod tests {
         assert_eq!((parser.finished(), parser.filling()), (40_000, 0));
         parser.reset();
         assert_eq!((parser.finished(), parser.position()), (0, 0));
+    }
+
+    #[test]
+    fn what_a_big_bulk_has_taken_need_not_be_kept() {
+        let value: Vec<u8> = (0..40_000u32).map(|i| i as u8).collect();
+        let input = [b"*2\r\n$40000\r\n", &value[..], b"\r\n$1\r\nz\r\n"].concat();
+        for step in [1, 7, 999, 16_384, 39_999] {
+            let (mut parser, mut kept) = (Parser::new(), Vec::new());
+            for piece in input.chunks(step) {
+                kept.extend_from_slice(piece);
+                if let Parsed::Request(used) = parser.parse(&kept, Limits::default()) {
+                    assert_eq!(used, kept.len());
+                    break;
+                }
+                kept.drain(parser.let_go());
+                assert!(kept.len() < 40);
+                let room = parser.memory() + parser.announced();
+                assert!(!parser.filling || room == value.len(), "{room}");
+            }
+            let args = parser.args(&kept);
+            assert_eq!((&args[0], &args[1]), (&value[..], &b"z"[..]));
+        }
     }
 
     #[test]

@@ -95,6 +95,13 @@ pub const MASTER: ClientFlag = ClientFlag(1 << 19);
 /// to that yet. Set by [`super::pubsub`] for those subscribed.
 pub const DEPARTED: ClientFlag = ClientFlag(1 << 17);
 
+/// Its peer has closed the connection: it no longer counts for `maxmemory-clients`, although its own
+/// thread may not have seen to that yet.
+pub const HUNG_UP: ClientFlag = ClientFlag(1 << 20);
+
+/// It is no longer among [`super::clients::Clients`].
+pub const GONE: ClientFlag = ClientFlag(1 << 21);
+
 /// The letters in the order in which Redis prints them.
 const LETTERS: &[(ClientFlag, char)] = &[
     (MONITOR, 'O'),
@@ -113,6 +120,9 @@ const LETTERS: &[(ClientFlag, char)] = &[
     (NO_EVICT, 'e'),
     (NO_TOUCH, 'T'),
 ];
+
+/// In [`Client::served`], more than any client has ever sent.
+pub const NOT_AWAITED: u64 = u64::MAX;
 
 /// One connected client.
 pub struct Client {
@@ -137,18 +147,26 @@ pub struct Client {
     /// Bytes that have come and belong to no complete argument yet: before a batch of commands, all
     /// of it.
     pub query_used: AtomicUsize,
-    /// Room left in the buffers that input is read into.
-    pub query_free: AtomicUsize,
+    /// Bytes of all buffers for its input, and of what it has announced: in one number, so that nobody
+    /// adds up what belongs to two moments.
+    pub query_room: AtomicUsize,
+    /// Of these, the bytes of an argument that it has announced and that have no buffer yet.
+    pub announced: AtomicUsize,
     /// Bytes of the arguments that are complete of a command that is not.
     pub argv: AtomicUsize,
+    /// Bytes of its input that have been dealt with as far as that goes, their replies sent and what
+    /// they take counted; [`NOT_AWAITED`] while nobody is to wait for that. See [`super::arrivals`].
+    pub served: AtomicU64,
     /// Capacity of the reply buffer.
     pub reply_room: AtomicUsize,
     /// The most bytes it has held lately.
     pub reply_peak: AtomicUsize,
     /// Commands queued in a transaction; -1 outside of one.
     pub multi: AtomicI64,
-    /// Bytes of these commands.
+    /// Bytes of these commands, as Redis shows them.
     pub multi_memory: AtomicUsize,
+    /// Bytes that they take, what is kept with them included.
+    pub queue_memory: AtomicUsize,
     /// Bytes that its watched keys take.
     pub watch_memory: AtomicUsize,
     /// Bytes that the prefixes take under which it is told about keys.
@@ -191,12 +209,15 @@ impl Client {
             resp: AtomicU8::new(2),
             last_command: AtomicU32::new(0),
             query_used: AtomicUsize::new(0),
-            query_free: AtomicUsize::new(0),
+            query_room: AtomicUsize::new(0),
+            announced: AtomicUsize::new(0),
             argv: AtomicUsize::new(0),
+            served: AtomicU64::new(0),
             reply_room: AtomicUsize::new(0),
             reply_peak: AtomicUsize::new(0),
             multi: AtomicI64::new(-1),
             multi_memory: AtomicUsize::new(0),
+            queue_memory: AtomicUsize::new(0),
             watch_memory: AtomicUsize::new(0),
             prefix_memory: AtomicUsize::new(0),
             session_memory: AtomicUsize::new(0),
@@ -360,20 +381,34 @@ impl Client {
         self.counted.swap(bytes, Ordering::Relaxed)
     }
 
-    /// Bytes of its input, with the room around it.
+    /// Room for input besides what there is of it.
+    pub fn query_free(&self) -> usize {
+        let used = self.query_used.load(Ordering::Relaxed) + self.argv.load(Ordering::Relaxed);
+        self.query_room.load(Ordering::Relaxed).saturating_sub(used)
+    }
+
+    /// Bytes of the buffers for its input.
     pub fn input_memory(&self) -> usize {
-        let counts = [&self.query_used, &self.query_free, &self.argv];
-        counts
-            .iter()
-            .map(|count| count.load(Ordering::Relaxed))
-            .sum()
+        let announced = self.announced.load(Ordering::Relaxed);
+        let room = self.query_room.load(Ordering::Relaxed);
+        room.saturating_sub(announced)
     }
 
     /// Bytes of memory the client takes, its buffers included.
     pub fn memory(&self) -> usize {
+        self.memory_besides_input() + self.input_memory()
+    }
+
+    /// As many bytes it counts for in `maxmemory-clients`: those that it takes, and those of an
+    /// argument that it is about to send, for which Redis makes room at once.
+    pub fn claim(&self) -> usize {
+        self.memory_besides_input() + self.query_room.load(Ordering::Relaxed)
+    }
+
+    fn memory_besides_input(&self) -> usize {
         let counts = [
             &self.session_memory,
-            &self.multi_memory,
+            &self.queue_memory,
             &self.watch_memory,
             &self.prefix_memory,
             &self.reply_room,
@@ -384,7 +419,6 @@ impl Client {
                 .map(|count| count.load(Ordering::Relaxed))
                 .sum::<usize>()
             + self.subscriptions.memory()
-            + self.input_memory()
             + self.output_memory()
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::client::{Address, CLOSE_ASAP, Client, MASTER, REPLICA, Socket};
+use super::client::{Address, CLOSE_ASAP, Client, GONE, HUNG_UP, MASTER, REPLICA, Socket};
 
 /// All connected clients, by id.
 #[derive(Default)]
@@ -42,14 +42,15 @@ impl Clients {
         if let Some(client) = gone {
             // Whoever still has it cannot do anything with it, and it counts no more.
             client.set(CLOSE_ASAP, true);
+            client.set(GONE, true);
             self.count_memory(&client);
         }
     }
 
     /// Brings up to date what a client counts for in [`Clients::memory`].
     pub fn count_memory(&self, client: &Client) {
-        let counts = !client.has_any(&[CLOSE_ASAP, REPLICA, MASTER]);
-        let now = if counts { client.memory() } else { 0 };
+        let counts = !client.has_any(&[CLOSE_ASAP, HUNG_UP, REPLICA, MASTER]);
+        let now = if counts { client.claim() } else { 0 };
         // However many do so at a time, the differences add up to what is there in the end.
         let before = client.count(now) as u64;
         let more = (now as u64).wrapping_sub(before);

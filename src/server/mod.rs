@@ -6,6 +6,7 @@
 
 pub mod acl;
 pub mod aof;
+pub mod arrivals;
 pub mod blocking;
 pub mod client;
 pub mod clients;
