@@ -88,6 +88,21 @@ pub fn check(server: &Arc<Server>) {
     }
 }
 
+/// As [`changed`], for one who makes room otherwise unless clients do: who has to go has gone when this
+/// returns, whoever closes him.
+pub(super) fn changed_before_keys_go(server: &Arc<Server>, client: &Client) {
+    server.clients.count_memory(client);
+    if let Some(limit) = limit(server)
+        && server.clients.memory() >= limit
+    {
+        let evicting = server.clients.evicting.lock();
+        let mut complained = evicting.unwrap_or_else(PoisonError::into_inner);
+        if server.clients.memory() >= limit {
+            evict(server, limit, &mut complained, None);
+        }
+    }
+}
+
 /// As [`check`], for the sake of a client that is about to see who is left: who has to go has gone
 /// when this returns, whoever closes him. The client itself, and whoever comes after it, may go once
 /// it has its reply.

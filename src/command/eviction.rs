@@ -58,7 +58,7 @@ pub enum Room {
 pub(super) fn before_command(server: &Arc<Server>, session: &mut Session) -> Room {
     if client_eviction::is_on(server) {
         // Before any key has to go.
-        client_eviction::changed(server, &session.client);
+        client_eviction::changed_before_keys_go(server, &session.client);
     }
     let mut by = By {
         server,

@@ -26,6 +26,9 @@ use crate::util::clock::now_ms;
 use crate::util::num::bytes_to_human;
 use crate::util::siphash::siphash12;
 
+/// As often memory is looked at again, if it changed meanwhile.
+const MOMENTS: usize = 16;
+
 /// The rows of this family.
 pub const COMMANDS: &[Command] = &[Command::new("info", -1, info)
     .flags(LOADING.or(STALE))
@@ -143,15 +146,37 @@ pub(super) struct Survey {
     tables: u64,
     /// Bytes of memory in use, before the reply takes any.
     used: u64,
+    /// Of these, what belongs to the stream, and what eviction leaves aside.
+    stream: StreamMemory,
+    /// See `stream`.
+    aside: Aside,
+}
+
+/// Memory in use, with what of it belongs to the stream and what eviction leaves aside. They are of one
+/// moment, unless that goes up and down all the time: what is just being let go is in neither, or in
+/// both.
+fn memory_in_use(server: &Server) -> (u64, StreamMemory, Aside) {
+    for _ in 0..MOMENTS {
+        let (aside, stream) = (Aside::of(server), StreamMemory::of(server));
+        let used = sys::used_memory() as u64;
+        if Aside::of(server) == aside {
+            return (used, stream, aside);
+        }
+    }
+    let used = sys::used_memory() as u64;
+    (used, StreamMemory::of(server), Aside::of(server))
 }
 
 impl Survey {
     fn take(c: &mut Ctx<'_>) -> Survey {
         let (now, databases) = (now_ms(), c.server.store.databases());
+        let (used, stream, aside) = memory_in_use(c.server);
         let mut survey = Survey {
             databases: vec![Keys::default(); databases],
             tables: 0,
-            used: sys::used_memory() as u64,
+            used,
+            stream,
+            aside,
         };
         for number in 0..SHARDS {
             c.db.in_shard(number, false, |db| {
@@ -307,8 +332,9 @@ fn about_memory(text: &mut Text, server: &Server) {
         .filter(|client| !client.has(REPLICA))
         .map(|client| client.memory() as u64)
         .sum();
-    let stream = StreamMemory::of(server);
-    let overhead = startup + clients + stream.backlog + stream.replicas + text.1.tables;
+    let (stream, aside) = (&text.1.stream, text.1.aside);
+    let (backlog, replicas, buffers) = (stream.backlog, stream.replicas, stream.all());
+    let overhead = startup + clients + backlog + replicas + text.1.tables;
     let dataset = used.saturating_sub(overhead);
     let percent = |part: u64, whole: u64| part as f64 * 100.0 / whole.max(1) as f64;
     text.bytes("used_memory", used);
@@ -355,11 +381,10 @@ fn about_memory(text: &mut Text, server: &Server) {
         resident,
         used,
     );
-    let aside = Aside::of(server);
     text.field("mem_not_counted_for_evict", aside.all());
-    text.field("mem_replication_backlog", stream.backlog);
-    text.field("mem_total_replication_buffers", stream.all());
-    text.field("mem_clients_slaves", stream.replicas);
+    text.field("mem_replication_backlog", backlog);
+    text.field("mem_total_replication_buffers", buffers);
+    text.field("mem_clients_slaves", replicas);
     text.field("mem_clients_normal", clients);
     text.field("mem_cluster_links", 0);
     text.field("mem_aof_buffer", aside.file);

@@ -105,6 +105,7 @@ fn about_replicas(text: &mut Text, server: &Server) {
 
 /// The memory of the replication stream, as Redis divides it up: what is more than the backlog is to
 /// hold is there because of replicas.
+#[derive(Default)]
 pub(super) struct StreamMemory {
     /// That of the backlog.
     pub backlog: u64,

@@ -13,7 +13,7 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Write};
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -68,6 +68,8 @@ pub struct Aof {
     pub base_size: AtomicU64,
     /// Whether the last write failed.
     failed: AtomicBool,
+    /// See [`Aof::held`].
+    held: AtomicUsize,
     setup: Mutex<Setup>,
     /// Files handed to [`Aof::prepare`].
     files: AtomicU64,
@@ -377,16 +379,31 @@ impl Aof {
             output.queue.push_back(Piece::new(Some(number), after));
         }
         output.taken = taken.end;
+        self.note_held(output);
         while let Some(mut piece) = output.queue.pop_front() {
             let result = self.write(output, &mut piece);
             if result.is_err() {
                 output.queue.push_front(piece);
+                self.note_held(output);
                 result?;
             } else if piece.bytes.capacity() <= 1 << 20 {
                 output.spare = piece.bytes;
             }
         }
+        self.note_held(output);
         Ok(output.taken)
+    }
+
+    /// Notes how much memory the writer has of what it has taken out of the log.
+    fn note_held(&self, output: &Output) {
+        let pieces = output.queue.iter().map(|piece| piece.bytes.capacity());
+        let held = pieces.sum::<usize>() + output.spare.capacity();
+        self.held.store(held, Ordering::Relaxed);
+    }
+
+    /// Bytes of memory of what has been taken out of the log to be written, and is not yet.
+    pub fn held(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
     }
 
     /// Writes a piece, to the file that it begins if it begins one.

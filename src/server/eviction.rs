@@ -274,7 +274,7 @@ impl Aside {
         Aside {
             replicas: (stream as u64).saturating_sub(counted)
                 + server.eviction.sending.load(Ordering::Relaxed) as u64,
-            file: file as u64,
+            file: (file + server.aof.held()) as u64,
         }
     }
 
