@@ -263,7 +263,7 @@ fn refuse(
 
 /// Counts a command that has been carried out, and replaces by its error, if it failed, what it
 /// wrote behind `start`. Returns how many nanoseconds it took.
-#[inline]
+#[inline(always)]
 pub(super) fn count(
     server: &Server,
     session: &mut Session,
@@ -610,7 +610,7 @@ pub(super) fn each_key<'k>(row: &Row, args: &'k Args<'_>, mut run: impl FnMut(&'
 ///
 /// # Errors
 /// Unknown command or subcommand, or a number of arguments that does not fit.
-#[inline]
+#[inline(always)]
 pub fn find(server: &Server, session: &mut Session, args: &Args<'_>) -> Outcome<&'static Row> {
     let row = match &session.found {
         Some((name, row)) if name[..] == args[0] => *row,
@@ -643,7 +643,7 @@ pub fn resolve(row: &'static Row, args: &Args<'_>) -> Outcome<&'static Row> {
     Ok(row)
 }
 
-#[inline]
+#[inline(always)]
 fn subcommand(row: &'static Row, args: &Args<'_>) -> Outcome<&'static Row> {
     if row.subcommands.is_empty() || args.len() == 1 {
         return Ok(row);

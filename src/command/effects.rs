@@ -58,13 +58,21 @@ impl<'a> Keyspace<'a> {
     }
 
     /// Logs what has happened and releases the locks.
+    #[inline]
     pub(super) fn release(&mut self) {
         self.end_step();
         self.locks = Locks::none();
     }
 
     /// Logs what has happened so far as one step. What others are served then is a step of its own.
+    #[inline]
     pub(super) fn end_step(&mut self) {
+        if self.aside.get().is_some() {
+            self.log_step();
+        }
+    }
+
+    fn log_step(&mut self) {
         let Some(Aside {
             batch, followed, ..
         }) = self.aside.get()
@@ -194,8 +202,14 @@ impl<'a> Keyspace<'a> {
     /// has returned.
     #[inline]
     pub(super) fn end_effects(&mut self, args: &Args<'_>, before: u64) {
+        if self.effects.on {
+            self.log_command(args, before);
+        }
+    }
+
+    fn log_command(&mut self, args: &Args<'_>, before: u64) {
         let changed = self.changes != before || self.effects.forced;
-        if self.effects.on && changed && !self.effects.replaced {
+        if changed && !self.effects.replaced {
             let (number, batch) = (self.number, &mut self.aside.open().batch);
             match args.verbatim() {
                 Some(bytes) => batch.push_encoded(number, bytes),
