@@ -282,6 +282,32 @@ fn an_append_only_file_that_finds_no_room_goes_on_later() {
     assert_eq!(c.run("DBSIZE"), count as i64 + 1);
 }
 
+/// What the writer has taken over and cannot write is nothing that eviction is to make up for.
+#[test]
+fn what_waits_for_room_does_not_count_for_eviction() {
+    let Some(disk) = Disk::mount("3m") else {
+        return;
+    };
+    let dir = disk.path();
+    let server = Server::with(&["--dir", &dir, "--appendonly", "yes"]);
+    let mut c = server.client();
+    disk.fill(300_000);
+    assert_eq!(c.cmd(&["SET", "key", &"v".repeat(1_000_000)]), "OK");
+    server.wait_log("Error writing to the AOF file: No space left on device");
+    let memory = info(&mut c, "memory");
+    for field in ["mem_aof_buffer", "mem_not_counted_for_evict"] {
+        let bytes: usize = memory[field].parse().expect("bytes");
+        assert!(bytes >= 1_000_000, "{field}: {bytes}");
+    }
+    disk.make_room();
+    server.wait_log("AOF write error looks solved");
+    assert_eq!(c.run("WAITAOF 1 0 0").items()[0], 1);
+    // Buffers of that size are not kept.
+    eventually("it is given back", LONG, || {
+        info(&mut c, "memory")["mem_aof_buffer"].len() < 7
+    });
+}
+
 #[test]
 fn a_kill_while_there_is_no_room_leaves_what_was_written() {
     let Some(disk) = Disk::mount("3m") else {

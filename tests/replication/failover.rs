@@ -201,3 +201,36 @@ fn by_force() {
     assert_eq!(replica.info_int("sync_full"), 0);
     assert_eq!(replica.info_int("sync_partial_ok"), 1);
 }
+
+/// The same where the link has much to do when the replica is asked to take over: what has arrived
+/// comes first.
+#[test]
+fn by_force_while_the_link_is_at_work() {
+    let server = node(&[]);
+    let replica = replica_of(&server, &[]);
+    let mut client = server.client();
+    for key in ["a", "b"] {
+        let members: Vec<String> = (0..20_000).map(|n| format!("{key}{n}")).collect();
+        let members = members.iter().map(String::as_str);
+        let words: Vec<&str> = ["SADD", key].into_iter().chain(members).collect();
+        client.cmd(&words);
+    }
+    await_offsets(&[&server, &replica]);
+    signal(replica.pid(), "STOP");
+    for number in 0..100 {
+        assert_eq!(client.run("SUNIONSTORE all a b"), 40_000);
+        client.run(&format!("SET last {number}"));
+    }
+    let line = format!("FAILOVER TO 127.0.0.1 {} TIMEOUT 100 FORCE", replica.port());
+    assert_eq!(client.run(&line), simple("OK"));
+    eventually("it goes on", REPLY_TIMEOUT, || {
+        state(&server) == "failover-in-progress"
+    });
+    signal(replica.pid(), "CONT");
+    await_role(&replica, "master");
+    await_role(&server, "slave");
+    await_link(&server);
+    assert_eq!(replica.client().run("GET last"), Value::from("99"));
+    assert_equal(&[&replica, &server], "by force");
+    assert_eq!(replica.info_int("sync_full"), 0);
+}
