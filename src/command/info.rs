@@ -15,7 +15,7 @@ use super::{Args, Ctx, Outcome, table};
 use crate::persist::aof::files::State as AofState;
 use crate::server::client::{BLOCKED, REPLICA};
 use crate::server::config::id;
-use crate::server::eviction::Aside;
+use crate::server::eviction::Uncounted;
 use crate::server::process;
 use crate::server::pubsub::Kind as Listening;
 use crate::server::saving::Kind;
@@ -149,22 +149,22 @@ pub(super) struct Survey {
     /// Of these, what belongs to the stream, and what eviction leaves aside.
     stream: StreamMemory,
     /// See `stream`.
-    aside: Aside,
+    aside: Uncounted,
 }
 
 /// Memory in use, with what of it belongs to the stream and what eviction leaves aside. They are of one
 /// moment, unless that goes up and down all the time: what is just being let go is in neither, or in
 /// both.
-fn memory_in_use(server: &Server) -> (u64, StreamMemory, Aside) {
+fn memory_in_use(server: &Server) -> (u64, StreamMemory, Uncounted) {
     for _ in 0..MOMENTS {
-        let (aside, stream) = (Aside::of(server), StreamMemory::of(server));
+        let (aside, stream) = (Uncounted::of(server), StreamMemory::of(server));
         let used = sys::used_memory() as u64;
-        if Aside::of(server) == aside {
+        if Uncounted::of(server) == aside {
             return (used, stream, aside);
         }
     }
     let used = sys::used_memory() as u64;
-    (used, StreamMemory::of(server), Aside::of(server))
+    (used, StreamMemory::of(server), Uncounted::of(server))
 }
 
 impl Survey {

@@ -209,34 +209,13 @@ impl<'a> Keyspace<'a> {
 
     /// As [`Keyspace::get`], with the key's metadata.
     pub fn read(&mut self, key: &[u8]) -> Option<&Entry> {
-        let hash = self.hash(key);
-        let db = self.locks.shard(shard_of(hash)).db(self.number);
-        match db.get(hash, key) {
-            Some(entry) if !entry.key.is_expired(self.horizon()) => {
-                self.hits += 1;
-                if !self.no_touch {
-                    entry
-                        .key
-                        .set_access(self.policy.touched(entry.key.access(), self.now));
-                }
-                Some(entry)
-            }
-            found => {
-                self.misses += 1;
-                let goes = found.is_some() && !self.leaves_stale;
-                let (mail, aside) = (&mut self.mail, &mut self.aside);
-                missed(
-                    self.server,
-                    mail,
-                    aside,
-                    goes,
-                    self.may_restart,
-                    self.number,
-                    key,
-                );
-                None
-            }
+        let (policy, now, no_touch) = (self.policy, self.now, self.no_touch);
+        let entry = self.look_up(key, true)?;
+        if !no_touch {
+            let access = policy.touched(entry.key.access(), now);
+            entry.key.set_access(access);
         }
+        Some(entry)
     }
 
     /// Looks a key up without counting it as an access.
@@ -604,6 +583,7 @@ impl<'a> Keyspace<'a> {
         self.look_up(key, false)
     }
 
+    #[inline]
     fn look_up(&mut self, key: &[u8], noticed: bool) -> Option<&Entry> {
         let hash = self.hash(key);
         let db = self.locks.shard(shard_of(hash)).db(self.number);

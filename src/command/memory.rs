@@ -15,7 +15,7 @@ use super::{Args, Ctx};
 use crate::resp::Reply;
 use crate::resp::reply::Aggregate;
 use crate::server::client::REPLICA;
-use crate::server::eviction::Aside;
+use crate::server::eviction::Uncounted;
 use crate::store::entry::Entry;
 use crate::store::{SHARDS, shard_of};
 use crate::sys;
@@ -197,7 +197,7 @@ impl Account {
                 .sum(),
             stream: StreamMemory::of(c.server),
             client_count: clients.len(),
-            file: Aside::of(c.server).file,
+            file: Uncounted::of(c.server).file,
             tables,
             allocated: heaps.in_use + heaps.mmapped,
             active: heaps.arena + heaps.mmapped,

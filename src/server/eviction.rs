@@ -255,23 +255,23 @@ fn micros(server: &Server) -> u64 {
 
 /// Memory that eviction leaves aside, because it would only make more of it.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-pub struct Aside {
+pub struct Uncounted {
     /// What replicas have not been sent, as far as it is more than the backlog is to hold.
     pub replicas: u64,
     /// What waits to be written to the append only file.
     pub file: u64,
 }
 
-impl Aside {
+impl Uncounted {
     /// As it is now.
-    pub fn of(server: &Server) -> Aside {
+    pub fn of(server: &Server) -> Uncounted {
         if !server.log.is_on() {
-            return Aside::default();
+            return Uncounted::default();
         }
         let (stream, file) = server.log.buffers();
         let limit = server.config.memory(id::REPL_BACKLOG_SIZE);
         let counted = limit.saturating_add((limit / BLOCK + 1) * BLOCK_HEAD);
-        Aside {
+        Uncounted {
             replicas: (stream as u64).saturating_sub(counted)
                 + server.eviction.sending.load(Ordering::Relaxed) as u64,
             file: (file + server.aof.held()) as u64,
@@ -296,7 +296,7 @@ pub fn excess(server: &Server) -> u64 {
         true => limit,
         false => {
             let freeing = server.eviction.freeing.load(Ordering::Relaxed) as u64;
-            limit.saturating_add(Aside::of(server).all() + freeing)
+            limit.saturating_add(Uncounted::of(server).all() + freeing)
         }
     };
     (sys::mark_memory(usize::try_from(limit).ok()) as u64).saturating_sub(limit)
